@@ -1,0 +1,1 @@
+"""How a plan is executed. Hydra finds the launchers through `hydra_plugins/palimpsest.py` in this folder."""

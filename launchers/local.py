@@ -1,0 +1,235 @@
+"""The default launcher: run the plan in processes of this machine, independent steps side by side.
+
+A fork server imports the slow libraries once; every step is then a fork of it, so that it starts at once and shares
+nothing with the other steps. Steps are started in the order of their priority (the longest chain of work first). When
+one fails, the rest goes on. Whatever interrupts the run, the same command goes on from what is complete.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from multiprocessing import connection, forkserver
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+from typing import Any, cast
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+from rich.console import Console
+
+from launchers.grid import Grid, freeze, prepare, write_report
+from launchers.view import View, duration, plan_table
+from src.grid.bodies import BODIES, Body
+from src.grid.errors import ConfigError
+from src.grid.execute import ending, failure_file, work_on
+from src.grid.plan import Entry, Plan
+from src.grid.store import Store
+
+GRACE = 5.0
+"""Seconds that an interrupted step gets to end by itself."""
+
+
+class LocalLauncher(Launcher):
+    """Hydra's side of it: gets all cells in one call."""
+
+    def __init__(self, workers: int | None = None) -> None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.workers = cores if workers is None else workers
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Called by Hydra before launch()."""
+        self.config, self.context = config, hydra_context
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Plan all cells, run the plan, write the report. Exits as run_grid() does."""
+        if not isinstance(self.workers, int) or self.workers < 1:
+            raise ConfigError(f"hydra.launcher.workers={self.workers}: give a number from 1 up, or null for all cores")
+        console = Console() if sys.stdout.isatty() else Console(width=200)
+        grid = prepare(self.context, self.config, job_overrides, initial_job_idx)
+        if grid.plan_only:
+            console.print(plan_table(grid.plan, self.workers, grid.store.damaged))
+        else:
+            run_grid(grid, self.workers, console)
+        return [
+            JobReturn(overrides=o, cfg=c, status=JobStatus.COMPLETED, _return_value=None)
+            for o, c in zip(job_overrides, grid.cells, strict=True)
+        ]
+
+
+def run_grid(grid: Grid, workers: int, console: Console) -> None:
+    """Freeze the plan, run it, write the report. Exits with 1 if a step or the report fails, 130 on Ctrl-C."""
+    freeze(grid)
+    ahead, total = grid.plan.to_compute(), len(grid.plan.entries)
+    estimate = f", about {duration(grid.plan.makespan(workers))} by {workers} workers" if ahead.steps else ""
+    console.print(f"{len(grid.rows)} rows, {total} steps, {ahead.steps} to compute{estimate}", highlight=False)
+    for name, fault in grid.store.damaged.items():
+        text = f"damaged: {name}: {fault}. It does not count and is computed again."
+        console.print(text, style="yellow", markup=False, highlight=False)
+    outcome = run_plan(grid.plan, grid.store, grid.folder, workers, console)
+    if outcome.interrupted:
+        done = total - ahead.steps + len(outcome.done)
+        text = f"Interrupted. {done} of {total} steps are complete and kept; the same command goes on from there."
+        console.print(text, style="bold yellow", highlight=False)
+        sys.exit(130)
+    written, text = write_report(grid)
+    print(text)
+    for name, (reason, file) in outcome.failed.items():
+        console.print(f"failed: {name}: {reason}\n  {file}", style="bold red", markup=False, highlight=False)
+    if outcome.blocked:
+        text = f"not run, because of that: {', '.join(outcome.blocked)}"
+        console.print(text, style="yellow", markup=False, highlight=False)
+    if outcome.failed or not written:
+        sys.exit(1)
+    console.print(str(grid.folder), markup=False, highlight=False)
+
+
+@dataclass
+class Outcome:
+    """How an execution ended, by the names of the steps."""
+
+    done: list[str] = field(default_factory=list)
+    failed: dict[str, tuple[str, Path]] = field(default_factory=dict)
+    """Name -> last line of the traceback (or how the process died), file that holds all of it."""
+    blocked: list[str] = field(default_factory=list)
+    """Not run, because a step that they need failed."""
+    interrupted: bool = False
+
+
+def run_plan(
+    plan: Plan,
+    store: Store,
+    grid: Path,
+    workers: int,
+    console: Console,
+    bodies: Mapping[str, Body] = BODIES,
+) -> Outcome:
+    """Compute the plan's missing steps in `workers` processes. Ctrl-C ends it in order, with `interrupted` set."""
+    waiting = {entry.step.name: entry for entry in sorted(plan.missing(), key=lambda entry: -entry.priority)}
+    outcome = Outcome()
+    running: dict[str, ForkServerProcess] = {}
+    if not waiting:
+        return outcome
+    context = _fork_server(bodies, waiting.values(), grid / "logs" / "libraries.log", console)
+    free = workers
+    try:
+        with View(plan, store, workers, console) as view:
+            while waiting or running:
+                for name in _ready(waiting, running):
+                    step = plan[name]
+                    width = min(step.ranks, workers)
+                    if width > free:
+                        break  # and nothing less urgent goes first: a step of many ranks would wait for ever
+                    process = context.Process(target=work_on, args=(step, store, grid, bodies), name=name)
+                    process.start()
+                    running[name] = process
+                    del waiting[name]
+                    view.start(step)
+                    free -= width
+                view.refresh()
+                connection.wait([process.sentinel for process in running.values()], timeout=0.5)
+                for name in [name for name, process in running.items() if not process.is_alive()]:
+                    process = running.pop(name)
+                    process.join()
+                    free += min(plan[name].ranks, workers)
+                    if process.exitcode == 0:
+                        outcome.done.append(name)
+                        view.end(plan[name], "done")
+                        continue
+                    reason, file = _failure(grid, name, process.exitcode)
+                    outcome.failed[name] = (reason, file)
+                    view.end(plan[name], "failed", reason)
+                    for lost in _dependents(name, waiting):
+                        del waiting[lost]
+                        outcome.blocked.append(lost)
+                        view.end(plan[lost], "not run", f"it needs {name}")
+    except KeyboardInterrupt:
+        outcome.interrupted = True
+    finally:
+        _stop(running.values())
+    return outcome
+
+
+def _fork_server(
+    bodies: Mapping[str, Body], entries: Iterable[Entry], log_file: Path, console: Console
+) -> ForkServerContext:
+    """A context whose processes have the libraries of these steps loaded, and this environment.
+
+    What the libraries print while they are imported goes to `log_file`.
+    """
+    os.environ.update(
+        OMP_NUM_THREADS="1",  # workers share the cores; and a threaded fork server would not be safe to fork
+        TOKENIZERS_PARALLELISM="false",
+        PYTHONHASHSEED="0",
+        PYTORCH_NVML_BASED_CUDA_CHECK="1",  # looking for a GPU must not initialize CUDA, which does not survive a fork
+    )
+    context = multiprocessing.get_context("forkserver")
+    modules = dict.fromkeys(name for entry in entries for name in bodies[entry.step.kind].needs)
+    context.set_forkserver_preload(["src.grid.execute", *modules])
+    if modules:
+        console.print("loading the libraries, once for all workers", style="dim", highlight=False)
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with log_file.open("w") as stream:
+        kept = {number: os.dup(number) for number in (1, 2)}
+        try:
+            for number in kept:
+                os.dup2(stream.fileno(), number)
+            forkserver.ensure_running()
+        finally:
+            for number, copy in kept.items():
+                os.dup2(copy, number)
+                os.close(copy)
+    return context
+
+
+def _ready(waiting: Mapping[str, Entry], running: Mapping[str, Any]) -> list[str]:
+    """Steps all of whose inputs are in the store, the most urgent first."""
+    unfinished = waiting.keys() | running.keys()
+    return [n for n, e in waiting.items() if not any(s.name in unfinished for s in e.step.inputs.values())]
+
+
+def _dependents(name: str, waiting: Mapping[str, Entry]) -> list[str]:
+    """The waiting steps that need `name`, directly or not."""
+    lost = {name}
+    grown = True
+    while grown:
+        found = {n for n, e in waiting.items() if any(s.name in lost for s in e.step.inputs.values())}
+        grown = not found <= lost
+        lost |= found
+    return [n for n in waiting if n in lost]
+
+
+def _failure(grid: Path, name: str, exitcode: int | None) -> tuple[str, Path]:
+    """Why the step failed, in one line, and the file that says it at length."""
+    file = failure_file(grid, name)
+    if exitcode == 1 and file.exists():
+        lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return lines[-1].strip(), file
+    reason = f"its process {ending(exitcode)}"
+    log = grid / "logs" / f"{name}.log"
+    tail = log.read_text(encoding="utf-8", errors="replace")[-4000:] if log.exists() else ""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f"{reason}\n\nThe end of its output ({log}):\n{tail}", encoding="utf-8")
+    return reason, file
+
+
+def _stop(processes: Iterable[ForkServerProcess]) -> None:
+    """End the steps with all their processes: asked first, so that leases are given back, then killed."""
+    alive = list(processes)
+    for sent in (signal.SIGTERM, signal.SIGKILL):
+        deadline = time.monotonic() + GRACE
+        for process in alive:
+            try:
+                os.killpg(cast(int, process.pid), sent)
+            except ProcessLookupError:
+                process.terminate()
+        for process in alive:
+            process.join(max(0.0, deadline - time.monotonic()))
+        alive = [process for process in alive if process.is_alive()]

@@ -1,0 +1,25 @@
+"""Hydra's basic sweeper, less what a grid does not want of it.
+
+The basic sweeper composes every cell once for a check and leaves the launcher to compose it again, and it writes
+`multirun.yaml` before anything is checked. Here the launcher composes and checks all cells before anything is written.
+"""
+
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+
+class GridSweeper(BasicSweeper):
+    """`hydra/sweeper=grid`"""
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Launch all combinations of the overrides together."""
+        assert self.hydra_context is not None and self.launcher is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        named = [f"{key}={value}" for key, value in (self.params or {}).items()]
+        (cells,) = self.split_arguments(parser.parse_overrides([*named, *arguments]), None)
+        results = self.launcher.launch(cells, initial_job_idx=0)
+        for result in results:
+            _ = result.return_value  # raises what a cell raised
+        return [results]

@@ -1,0 +1,133 @@
+"""What a person sees: the plan as a table; its execution as a live view in a terminal, as plain lines elsewhere."""
+
+import time
+from collections.abc import Mapping
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from src.grid.context import read_progress
+from src.grid.plan import Plan, Totals
+from src.grid.step import Step
+from src.grid.store import Store
+
+
+def duration(seconds: float) -> str:
+    """`8 s`, `3 min 20 s`, `2 h 05 min`"""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60:02d} min"
+
+
+def size(megabytes: float) -> str:
+    """`0.4 MB`, `120 MB`, `3.1 GB`"""
+    if megabytes >= 1000:
+        return f"{megabytes / 1000:.1f} GB"
+    return f"{megabytes:.1f} MB" if megabytes < 10 else f"{megabytes:.0f} MB"
+
+
+def plan_table(plan: Plan, workers: int, damaged: Mapping[str, str]) -> RenderableType:
+    """The plan: each step, whether it is in the store, how many rows share it, what it costs; and the totals."""
+    table = Table(box=None, pad_edge=False)
+    for header, justify in (("step", "left"), ("rows", "right"), ("time", "right"), ("size", "right"), ("", "left")):
+        table.add_column(header, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for name, entry in plan.entries.items():
+        state = Text("cached", "green") if entry.cached else Text("new", "yellow")
+        if name in damaged:
+            state = Text(f"new: {damaged[name]}", "red")
+        table.add_row(name, str(len(entry.rows)), duration(entry.seconds), size(entry.megabytes), state)
+
+    def line(what: str, totals: Totals) -> str:
+        return f"{what:<18}{totals.steps:>4} steps  {duration(totals.seconds):>12}  {size(totals.megabytes):>8}"
+
+    kinds = [entry.step.kind for entry in plan.entries.values()]
+    summary = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+    ahead = f"  (about {duration(plan.makespan(workers))} by {workers} workers)"
+    lines = [
+        "",
+        f"{len(plan.rows)} rows; {summary}",
+        line("without sharing", plan.unshared()),
+        line("with sharing", plan.shared()),
+        line("left to compute", plan.to_compute()) + ahead,
+        "Times and sizes are estimates, in seconds of one worker; measured ones are used where the store has them.",
+    ]
+    return Group(table, *(Text(each) for each in lines))
+
+
+class View:
+    """Shows an execution: `with View(...) as view:`, tell it what starts and ends, and `refresh()` now and then."""
+
+    def __init__(self, plan: Plan, store: Store, workers: int, console: Console) -> None:
+        self.plan, self.store, self.workers, self.console = plan, store, workers, console
+        self.total = len(plan.missing())
+        self.ended: dict[str, str] = {}
+        self.running: dict[str, float] = {}
+        self._first_seen: dict[str, tuple[float, float]] = {}
+        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+
+    def __enter__(self) -> "View":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def start(self, step: Step) -> None:
+        """The step began."""
+        self.running[step.name] = time.monotonic()
+        if not self._live:
+            self._line(f"started   {step.name}")
+
+    def end(self, step: Step, outcome: str, note: str = "") -> None:
+        """The step ended: outcome is `done`, `failed` or `not run`."""
+        began = self.running.pop(step.name, None)
+        self.ended[step.name] = outcome
+        took = f" in {duration(time.monotonic() - began)}" if began is not None else ""
+        style = {"done": "green", "failed": "bold red"}.get(outcome, "yellow")
+        self._line(f"{outcome:<9} {step.name}{took}{': ' + note if note else ''}", style)
+
+    def refresh(self) -> None:
+        """Draw the running steps anew."""
+        if self._live:
+            self._live.update(self._render(), refresh=True)
+
+    def _line(self, text: str, style: str = "") -> None:
+        count = f"[{len(self.ended)}/{self.total}]"
+        self.console.print(Text(f"{count:>8} "), Text(text, style), soft_wrap=True, sep="")
+
+    def _render(self) -> RenderableType:
+        table = Table(box=None, pad_edge=False, show_header=False)
+        left = {e.step.name: e.seconds for e in self.plan.missing() if e.step.name not in self.ended}
+        for name, began in self.running.items():
+            numbers = read_progress(self.store.work(self.plan[name]))
+            now = time.monotonic()
+            done, total = float(numbers.get("done", 0)), float(numbers.get("total", 0))
+            first_done, first_time = self._first_seen.setdefault(name, (done, now))
+            if done > first_done:
+                left[name] = (now - first_time) * (total - done) / (done - first_done)
+            else:
+                left[name] = max(left[name] - (now - began), 1.0)
+            bar = ProgressBar(total=total or None, completed=done, width=24, pulse=total == 0)
+            table.add_row(Text(name), bar, Text(_numbers(numbers)), Text(f"{duration(left[name])} left", "dim"))
+        rest = duration(self.plan.makespan(self.workers, left))
+        summary = f"{len(self.ended)} of {self.total} steps, {len(self.running)} running, about {rest} left"
+        return Group(table, Text(summary, "bold"))
+
+
+def _numbers(numbers: Mapping[str, float | str]) -> str:
+    parts = []
+    if "total" in numbers:
+        parts.append(f"{numbers.get('done', 0):g}/{numbers['total']:g}")
+    if isinstance(numbers.get("loss"), float):
+        parts.append(f"loss {numbers['loss']:.3f}")
+    if "tokens_per_second" in numbers:
+        parts.append(f"{float(numbers['tokens_per_second']):,.0f} tokens/s")
+    return "  ".join(parts)

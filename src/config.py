@@ -1,0 +1,334 @@
+"""Every setting, typed. A composed Hydra configuration becomes a `Cell` here, or one clear line says what is wrong."""
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
+
+from src.grid.errors import ConfigError
+from src.merge import methods
+
+
+def require(condition: bool, setting: str, value: Any, right: str) -> None:
+    """Raise ConfigError, one line that names the setting, its value and what would be right."""
+    if not condition:
+        raise ConfigError(f"{setting} is {value!r}; it must be {right}")
+
+
+def positive(section: str, settings: Any, *names: str) -> None:
+    for name in names:
+        require(getattr(settings, name) > 0, f"{section}.{name}", getattr(settings, name), "greater than 0")
+
+
+def share(section: str, settings: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(settings, name)
+        require(0 <= value <= 1, f"{section}.{name}", value, "between 0 and 1")
+
+
+@dataclass
+class Strategy:
+    """How a row is called; what it does stands under replay, merge and discount."""
+
+    name: str = MISSING
+    label: str = MISSING
+
+
+@dataclass
+class Data:
+    """Sizes of the corpus (src/data/corpus.py)."""
+
+    seed: int = MISSING
+    evaluation_facts: int = MISSING
+    base_texts: int = MISSING
+    base_instruction_share: float = MISSING
+    base_echo_share: float = MISSING
+    base_spellings: int = MISSING
+    turns: int = MISSING
+    conversation_words: int = MISSING
+    pool_texts: int = MISSING
+    pool_instruction_share: float = MISSING
+    asr_sentences: int = MISSING
+    tts_sentences: int = MISSING
+    sqa_questions: int = MISSING
+    fit_utterances: int = MISSING
+    evaluation_instructions: int = MISSING
+    evaluation_sentences: int = MISSING
+
+    def __post_init__(self) -> None:
+        sizes = [f.name for f in dataclasses.fields(self) if f.type is int and f.name != "seed"]
+        positive("data", self, *sizes)
+        share("data", self, "base_instruction_share", "base_echo_share", "pool_instruction_share")
+        require(
+            self.tts_sentences <= self.asr_sentences,
+            "data.tts_sentences",
+            self.tts_sentences,
+            f"at most data.asr_sentences={self.asr_sentences}, whose first sentences it takes",
+        )
+        require(self.evaluation_facts < 384, "data.evaluation_facts", self.evaluation_facts, "below 384, all there are")
+
+
+@dataclass
+class Model:
+    """The base model: theta_0 of every merge."""
+
+    seed: int = MISSING
+    architecture: dict[str, Any] = MISSING
+    """LlamaConfig's own names."""
+    pretrain: dict[str, Any] = MISSING
+    """Optimization settings of the training from scratch, over those of `train`."""
+
+
+@dataclass
+class Adapter:
+    """What is trained (src/model/adapter.py)."""
+
+    r: int = MISSING
+    alpha: float = MISSING
+    dropout: float = MISSING
+    target_modules: list[str] = MISSING
+    full_modules: list[str] = MISSING
+    full_projections: list[str] = MISSING
+    full_last_layers: int = MISSING
+
+    def __post_init__(self) -> None:
+        positive("train.adapter", self, "r", "alpha")
+        require(0 <= self.dropout < 1, "train.adapter.dropout", self.dropout, "at least 0 and below 1")
+        require(self.full_last_layers >= 0, "train.adapter.full_last_layers", self.full_last_layers, "at least 0")
+
+
+@dataclass
+class Stage:
+    epochs: int = MISSING
+    max_length: int = MISSING
+    """Tokens; longer examples are dropped and counted."""
+    batch_size: int | None = None
+    """Examples a batch; null where batch_tokens says it."""
+    batch_tokens: int | None = None
+    """Tokens a batch, padding included; null where batch_size says it."""
+    lr: float | None = None
+    """null: train.lr."""
+
+
+@dataclass
+class Train:
+    lr: float = MISSING
+    warmup_ratio: float = MISSING
+    min_lr_ratio: float = MISSING
+    weight_decay: float = MISSING
+    betas: list[float] = MISSING
+    max_grad_norm: float = MISSING
+    ranks: int = MISSING
+    """Processes that train one stage together. Part of the fingerprint: their sums round differently."""
+    adapter: Adapter = MISSING
+    stages: dict[str, Stage] = MISSING
+
+    def __post_init__(self) -> None:
+        positive("train", self, "lr", "max_grad_norm", "ranks")
+        share("train", self, "warmup_ratio", "min_lr_ratio")
+        require(self.weight_decay >= 0, "train.weight_decay", self.weight_decay, "at least 0")
+        good = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
+        require(good, "train.betas", list(self.betas), "two numbers of at least 0 and below 1")
+        require(list(self.stages) == ["asr", "tts", "sqa"], "train.stages", list(self.stages), "asr, tts and sqa")
+        for name, stage in self.stages.items():
+            section = f"train.stages.{name}"
+            positive(section, stage, "epochs", "max_length")
+            sizes = [size for size in (stage.batch_size, stage.batch_tokens) if size is not None]
+            one = len(sizes) == 1 and sizes[0] > 0
+            require(one, f"{section}.batch_size and batch_tokens", [stage.batch_size, stage.batch_tokens],
+                    "one positive number and one null")  # fmt: skip
+            require(stage.lr is None or stage.lr > 0, f"{section}.lr", stage.lr, "greater than 0, or null for train.lr")
+
+
+@dataclass
+class Replay:
+    enabled: bool = MISSING
+    ratio: float = MISSING
+    """Examples of each earlier stage, as a share of the set that `basis` names."""
+    text_ratio: float | None = None
+    """The same for the base model's text; null: `ratio`."""
+    basis: str = MISSING
+    """old: share of the earlier set's size (the paper's text); current: of the stage's own (its authors' code)."""
+    pool: str = MISSING
+    """honest: no evaluation fact is in the text pool; with_evaluation_facts: they are, for comparison alone."""
+
+    def __post_init__(self) -> None:
+        require(self.ratio >= 0, "replay.ratio", self.ratio, "at least 0")
+        text_ratio = self.text_ratio
+        require(text_ratio is None or text_ratio >= 0, "replay.text_ratio", text_ratio, "at least 0, or null for ratio")
+        require(self.basis in ("old", "current"), "replay.basis", self.basis, "old or current")
+        pools = ("honest", "with_evaluation_facts")
+        require(self.pool in pools, "replay.pool", self.pool, " or ".join(pools))
+
+
+@dataclass
+class Merge:
+    """A mergekit configuration with roles (base, asr, tts, sqa) in place of paths."""
+
+    method: str | None = None
+    base_model: str | None = None
+    models: dict[str, dict[str, Any]] = field(default_factory=dict)
+    parameters: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.method is None:
+            return
+        roles = ("base", "asr", "tts", "sqa")
+        for role in [*self.models, *([self.base_model] if self.base_model else [])]:
+            require(role in roles, "merge.models", role, "out of " + ", ".join(roles))
+        if self.method in methods.METHODS and self.method != "passthrough":
+            count = len({*self.models, *([self.base_model] if self.base_model else [])})
+            require(count >= 2, "merge.models", list(self.models), f"at least two models for {self.method}")
+        try:
+            methods.check(dataclasses.asdict(self))
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+
+
+@dataclass
+class Discount:
+    alpha: float | None = None
+    """LoRA alpha at evaluation; null: the trained one."""
+
+
+@dataclass
+class Decoding:
+    temperature: float = MISSING
+    """0: greedy."""
+    top_k: int = MISSING
+    seed: int = MISSING
+
+    def __post_init__(self) -> None:
+        require(self.temperature >= 0, "evaluate.decoding.temperature", self.temperature, "at least 0")
+        positive("evaluate.decoding", self, "top_k")
+
+
+@dataclass
+class Evaluate:
+    max_new_tokens: dict[str, int] = MISSING
+    decoding: Decoding = MISSING
+    matching: str = MISSING
+    batch_tokens: int = MISSING
+    listen: int = MISSING
+    """Spoken answers kept as audio, of each question set."""
+    asr_examples: int = MISSING
+    tts_examples: int = MISSING
+
+    def __post_init__(self) -> None:
+        rules = ("contiguous", "substrings")
+        require(self.matching in rules, "evaluate.matching", self.matching, " or ".join(rules))
+        positive("evaluate", self, "batch_tokens")
+        tasks = ["t2t", "ifeval", "sqa", "asr", "tts"]
+        require(sorted(self.max_new_tokens) == sorted(tasks), "evaluate.max_new_tokens", dict(self.max_new_tokens),
+                "a number for each of " + ", ".join(tasks))  # fmt: skip
+
+
+@dataclass
+class Tracker:
+    mode: str = MISSING
+    project: str = MISSING
+    entity: str | None = None
+
+    def __post_init__(self) -> None:
+        modes = ("auto", "online", "offline", "disabled")
+        require(self.mode in modes, "tracker.mode", self.mode, "one of " + ", ".join(modes))
+
+
+@dataclass
+class Cell:
+    """One fully resolved configuration."""
+
+    profile: str = MISSING
+    seed: int = MISSING
+    outputs: str = MISSING
+    name: str | None = None
+    """Folder of the grid under outputs/grids; null: made from its rows."""
+    plan_only: bool = False
+    strategy: Strategy = MISSING
+    data: Data = MISSING
+    speech: dict[str, dict[str, Any]] = MISSING
+    """Settings of each speech component (src/speech)."""
+    model: Model = MISSING
+    train: Train = MISSING
+    replay: Replay = MISSING
+    merge: Merge = MISSING
+    discount: Discount = MISSING
+    evaluate: Evaluate = MISSING
+    deepspeed: dict[str, Any] = MISSING
+    """DeepSpeed's own configuration."""
+    tracker: Tracker = MISSING
+    estimate: dict[str, Any] = MISSING
+    """Step label -> [seconds, megabytes], for the plan; the store's own measurements come first."""
+    original: bool = False
+    """This row is the base model itself: nothing is trained."""
+
+    def __post_init__(self) -> None:
+        alpha, trained = self.discount.alpha, self.train.adapter.alpha
+        if alpha is not None:
+            require(0 <= alpha <= trained, "discount.alpha", alpha, f"between 0 and the trained alpha, "
+                    f"train.adapter.alpha={trained:g}, or null")  # fmt: skip
+        if self.original:
+            changed = [
+                f"{key}={value}"
+                for key, value in {
+                    "replay.enabled": self.replay.enabled,
+                    "merge.method": self.merge.method,
+                    "discount.alpha": alpha,
+                }.items()
+                if value not in (None, False)
+            ]
+            require(not changed, "strategy=original with " + ", ".join(changed), self.original,
+                    "without: the original model is not trained, so there is nothing to replay, merge or discount")  # fmt: skip
+
+
+def cell(composed: DictConfig) -> Cell:
+    """Check a composed configuration and make it a Cell. Raises ConfigError."""
+    plain = OmegaConf.create({key: composed._get_node(key) for key in composed if key != "hydra"})
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(Cell), OmegaConf.to_container(plain, resolve=True))
+        made = OmegaConf.to_object(merged)
+    except ConfigKeyError as error:
+        raise ConfigError(f"{error.full_key} is no setting: {_first_line(error)}") from None
+    except MissingMandatoryValue as error:
+        raise ConfigError(f"{error.full_key} is not set") from None
+    except OmegaConfBaseException as error:
+        value = OmegaConf.select(plain, error.full_key or "", default=None)
+        wanted = _type_of(error.full_key or "") or f"something else: {_first_line(error)}"
+        raise ConfigError(f"{error.full_key} is {value!r}; it must be {wanted}") from None
+    assert isinstance(made, Cell)
+    _check_numbers(dataclasses.asdict(made), "")
+    return made
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
+
+
+def _type_of(key: str) -> str | None:
+    """The declared type of a dotted key in words, None where it has none of its own."""
+    kind: Any = Cell
+    for part in key.split("."):
+        fields = {f.name: f.type for f in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else {}
+        kind = fields.get(part)
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    if dataclasses.is_dataclass(kind):
+        return "the settings " + ", ".join(f.name for f in dataclasses.fields(kind))
+    for optional, name in names.items():
+        if kind == optional | None:
+            return f"{name} or null"
+    return names.get(kind)
+
+
+def _check_numbers(value: Any, key: str) -> None:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            _check_numbers(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        for i, inner in enumerate(value):
+            _check_numbers(inner, f"{key}[{i}]")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{key} is {value}; it must be a finite number")

@@ -1,0 +1,51 @@
+"""Which function computes each kind of step.
+
+A body is `run(config, inputs, out, context) -> summary`: it reads the artifact folders in `inputs` (role -> folder),
+writes its result files into the empty folder `out`, and returns a small JSON-able summary for the manifest.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from src.grid.context import Context
+
+BodyFunction = Callable[[Mapping[str, Any], Mapping[str, Path], Path, "Context"], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Body:
+    """How one kind of step is computed."""
+
+    function: str
+    """`module:name`, imported only when a step runs."""
+    version: int = 1
+    """Part of every fingerprint of this kind: raise it when the meaning of a result changes."""
+    needs: tuple[str, ...] = ()
+    """Slow imports of the body, loaded once for all worker processes of a run."""
+
+    def load(self) -> BodyFunction:
+        """Import the function."""
+        module, name = self.function.split(":")
+        function: BodyFunction = getattr(importlib.import_module(module), name)
+        return function
+
+
+_TORCH = ("torch",)
+_MODEL = ("torch", "transformers", "transformers.models.llama.modeling_llama")
+
+BODIES: dict[str, Body] = {
+    "corpus": Body("src.data.corpus:run"),
+    "base": Body("src.train.pretrain:run", needs=(*_MODEL, "deepspeed")),
+    "quantizer": Body("src.speech.quantizer:run", needs=("sklearn.cluster",)),
+    "vocoder": Body("src.speech.vocoder:run", needs=_TORCH),
+    "recognizer": Body("src.speech.recognizer:run", needs=(*_TORCH, "jiwer")),
+    "units": Body("src.speech.units:run"),
+    "train": Body("src.train.stage:run", needs=(*_MODEL, "peft", "deepspeed")),
+    "merge": Body("src.merge.merge:run", needs=(*_MODEL, "mergekit.merge")),
+    "discount": Body("src.merge.discount:run", needs=(*_MODEL, "peft")),
+    "evaluate": Body("src.evaluate.evaluate:run", needs=(*_MODEL, "jiwer")),
+}

@@ -1,0 +1,153 @@
+"""From a cell to the steps that its row needs. This is where the experiment is laid out, from text to scores."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import DictConfig
+
+from src import config
+from src.config import Cell
+from src.grid.step import Step
+
+STAGES = ("asr", "tts", "sqa")
+TEXT_TASKS = ["t2t", "ifeval"]
+ALL_TASKS = ["t2t", "ifeval", "sqa", "asr", "tts"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell's line in the table, and the steps it rests on."""
+
+    name: str
+    label: str
+    seed: int
+    config: dict[str, Any]
+    evaluate: Step
+    curve: dict[str, Step] = field(default_factory=dict)
+    """Evaluations after each stage, of a row that is a training chain and nothing else."""
+    judge: Step | None = None
+    """The recognizer, whose own word error rate bounds S2S."""
+
+    @property
+    def steps(self) -> list[Step]:
+        return [self.evaluate, *self.curve.values(), *([self.judge] if self.judge else [])]
+
+
+def row(composed: DictConfig, overrides: list[str]) -> Row:
+    """Check a composed configuration and lay out its steps. Raises ConfigError."""
+    cell = config.cell(composed)
+    plan = Layout(cell)
+    settings = dataclasses.asdict(cell)
+    if cell.original:
+        return Row(cell.strategy.name, cell.strategy.label, cell.seed, settings, plan.evaluate("original", plan.base))
+    chain = {stage: plan.stage(stage) for stage in STAGES}
+    if cell.merge.method is None and cell.discount.alpha is None:
+        curve = {stage: plan.evaluate(plan.tag(stage), chain[stage], spoken=stage == "sqa") for stage in STAGES}
+        final = curve["sqa"]
+    else:
+        curve = {}
+        final = plan.evaluate(cell.strategy.name, plan.derive(chain), spoken=True)
+    return Row(cell.strategy.name, cell.strategy.label, cell.seed, settings, final, curve, plan.recognizer)
+
+
+class Layout:
+    """The steps of one cell. Equal steps of two cells have equal fingerprints, and so are planned once."""
+
+    def __init__(self, cell: Cell):
+        self.cell = cell
+        speech = cell.speech
+        self.corpus = self.step("corpus", "corpus", dataclasses.asdict(cell.data))
+        heard = {"synthesizer": speech["synthesizer"], "quantizer": speech["quantizer"]}
+        self.quantizer = self.step("quantizer", "quantizer", heard, corpus=self.corpus)
+        self.units = self.step(
+            "units", "units", heard | {"units": speech["units"]}, corpus=self.corpus, quantizer=self.quantizer
+        )
+        self.vocoder = self.step("vocoder", "vocoder", speech["vocoder"], quantizer=self.quantizer)
+        self.recognizer = self.step(
+            "recognizer", "recognizer", {"recognizer": speech["recognizer"], "synthesizer": speech["synthesizer"]},
+            corpus=self.corpus, quantizer=self.quantizer, vocoder=self.vocoder,
+        )  # fmt: skip
+        pretrain = self.optimization({**cell.model.pretrain, "ranks": 1}, cell.model.seed)
+        architecture = {"units": speech["quantizer"]["clusters"], "architecture": cell.model.architecture}
+        self.base = self.step("base", "base", {**architecture, "optimization": pretrain}, corpus=self.corpus)
+
+    def step(self, kind: str, label: str, settings: Mapping[str, Any], ranks: int = 1, **inputs: Step) -> Step:
+        seconds, megabytes = self.cell.estimate.get(label) or self.cell.estimate.get(kind) or (0.0, 0.0)
+        return Step(kind, label, settings, inputs, seconds, megabytes, ranks)
+
+    def optimization(self, settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
+        return {**settings, "seed": seed, "deepspeed": self.cell.deepspeed}
+
+    def tag(self, name: str) -> str:
+        return name + ("-replay" if self.replay else "")
+
+    @property
+    def replay(self) -> dict[str, Any] | None:
+        """The stage's replay settings, None where they replay nothing."""
+        settings = self.cell.replay
+        text_ratio = settings.ratio if settings.text_ratio is None else settings.text_ratio
+        if not settings.enabled or settings.ratio == text_ratio == 0:
+            return None
+        pool = "pool" if settings.pool == "honest" else "pool_with_evaluation_facts"
+        return {"ratio": settings.ratio, "text_ratio": text_ratio, "basis": settings.basis, "pool": pool}
+
+    def stage(self, name: str) -> Step:
+        """The training step of a stage, on top of the stages before it."""
+        train, stage = self.cell.train, self.cell.train.stages[name]
+        optimization = {
+            "lr": stage.lr if stage.lr is not None else train.lr,
+            "epochs": stage.epochs,
+            "max_length": stage.max_length,
+            "batch_size": stage.batch_size,
+            "batch_tokens": stage.batch_tokens,
+            "ranks": train.ranks,
+            **{
+                key: getattr(train, key)
+                for key in ("warmup_ratio", "min_lr_ratio", "weight_decay", "betas", "max_grad_norm")
+            },
+        }
+        settings = {
+            "stage": name,
+            "adapter": dataclasses.asdict(train.adapter),
+            "optimization": self.optimization(optimization, self.cell.seed),
+            "replay": self.replay,
+        }
+        inputs = {"base": self.base, "corpus": self.corpus, "units": self.units}
+        if name != STAGES[0]:
+            inputs["previous"] = self.stage(STAGES[STAGES.index(name) - 1])
+        return self.step("train", self.tag(f"train-{name}"), settings, train.ranks, **inputs)
+
+    def derive(self, chain: Mapping[str, Step]) -> Step:
+        """The model of a row that is merged, discounted or both: each theta is discounted, then they are merged."""
+        alpha, merge = self.cell.discount.alpha, self.cell.merge
+        trained = self.cell.train.adapter.alpha
+        theta = dict(chain)
+        if alpha is not None and alpha != trained:
+            needed = merge.models if merge.method is not None else ("sqa",)
+            for name in [name for name in STAGES if name in needed]:
+                theta[name] = self.step(
+                    "discount", self.tag(f"discount-{alpha:g}-{name}"), {"alpha": alpha, "trained_alpha": trained},
+                    base=self.base, stage=chain[name],
+                )  # fmt: skip
+        if merge.method is None:
+            return theta["sqa"]
+        theta["base"] = self.base
+        roles = dict.fromkeys([*merge.models, *([merge.base_model] if merge.base_model else [])])
+        settings = {**dataclasses.asdict(merge), "dtype": "float32"}
+        return self.step(
+            "merge", self.tag(f"merge-{merge.method}"), settings, **{role: theta[role] for role in roles}
+        )
+
+    def evaluate(self, name: str, model: Step, spoken: bool = False) -> Step:
+        settings = self.cell.evaluate
+        tasks = ALL_TASKS if spoken else TEXT_TASKS
+        asked = dataclasses.asdict(settings)
+        asked["max_new_tokens"] = {task: settings.max_new_tokens[task] for task in tasks}
+        inputs = {"model": model, "corpus": self.corpus}
+        if spoken:
+            inputs |= {"units": self.units, "vocoder": self.vocoder, "recognizer": self.recognizer}
+        else:
+            asked = {k: v for k, v in asked.items() if k not in ("listen", "asr_examples", "tts_examples")}
+        return self.step("evaluate", f"evaluate-{name}", {**asked, "tasks": tasks}, **inputs)

@@ -1,0 +1,220 @@
+"""The plan: the distinct steps that the rows of a grid need, in an order in which they can be run.
+
+It is frozen as `plan.json` in the grid's folder when the grid is launched. Whoever runs a step later (a worker, a job
+on another machine) reads that file, never the YAML again.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from src.grid.bodies import BODIES
+from src.grid.errors import PlanError
+from src.grid.step import Step, closure
+from src.grid.store import Store, same_work
+
+if TYPE_CHECKING:
+    from src.grid.cell import Row
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One step of a plan."""
+
+    step: Step
+    rows: tuple[str, ...]
+    """Names of the rows that need it."""
+    cached: bool
+    """Whether the store had it when the plan was made."""
+    seconds: float
+    """Estimate: measured on an earlier run of the same work, else the step's own."""
+    megabytes: float
+    priority: float = 0.0
+    """Seconds of the longest path from its start to the end of the grid, over steps that are not cached."""
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What a set of steps costs."""
+
+    steps: int
+    seconds: float
+    megabytes: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Rows and their steps, by name, inputs before what reads them."""
+
+    rows: tuple["Row", ...]
+    entries: Mapping[str, Entry]
+
+    def __getitem__(self, name: str) -> Step:
+        if name not in self.entries:
+            raise PlanError(f"no step is named {name}; the plan has: {', '.join(self.entries)}")
+        return self.entries[name].step
+
+    def missing(self) -> list[Entry]:
+        """The entries that have to be computed."""
+        return [entry for entry in self.entries.values() if not entry.cached]
+
+    def shared(self) -> Totals:
+        """What the whole grid costs, each step once."""
+        return _total(self.entries.values())
+
+    def unshared(self) -> Totals:
+        """What it would cost if every row computed all that it needs."""
+        return _total(entry for entry in self.entries.values() for _ in entry.rows)
+
+    def to_compute(self) -> Totals:
+        """What is left to do."""
+        return _total(self.missing())
+
+    def makespan(self, workers: int, left: Mapping[str, float] | None = None) -> float:
+        """Estimated seconds until the last step ends, run by priority on `workers`.
+
+        `left`: seconds left of each step that is to be computed (default: all that are not cached, in full).
+        """
+        left = {e.step.name: e.seconds for e in self.missing()} if left is None else left
+        waiting = sorted(left, key=lambda name: -self.entries[name].priority)
+        ends: dict[str, float] = {}
+        clock, free, running = 0.0, workers, dict[str, int]()
+        while waiting or running:
+            for name in list(waiting):
+                step = self.entries[name].step
+                width = min(step.ranks, workers)
+                if any(source.name in left and source.name not in ends for source in step.inputs.values()):
+                    continue
+                if width > free:
+                    break
+                waiting.remove(name)
+                running[name], free = width, free - width
+                left = {**left, name: clock + left[name]}
+            name = min(running, key=lambda n: left[n])
+            clock = ends[name] = left[name]
+            free += running.pop(name)
+        return clock
+
+    def save(self, file: Path) -> None:
+        """Write it as JSON, whole or not at all."""
+        steps = [
+            {
+                "name": entry.step.name,
+                "fingerprint": entry.step.fingerprint,
+                "kind": entry.step.kind,
+                "version": BODIES[entry.step.kind].version,
+                "label": entry.step.label,
+                "ranks": entry.step.ranks,
+                "rows": entry.rows,
+                "cached": entry.cached,
+                "seconds": entry.seconds,
+                "megabytes": entry.megabytes,
+                "priority": entry.priority,
+                "inputs": {role: step.name for role, step in sorted(entry.step.inputs.items())},
+                "config": entry.step.config,
+            }
+            for entry in self.entries.values()
+        ]
+        rows = [
+            {
+                "name": row.name,
+                "label": row.label,
+                "seed": row.seed,
+                "evaluate": row.evaluate.name,
+                "curve": {key: step.name for key, step in row.curve.items()},
+                "judge": row.judge.name if row.judge else None,
+                "config": row.config,
+            }
+            for row in self.rows
+        ]
+        temporary = file.with_name(f".{file.name}-{os.getpid()}")
+        text = json.dumps({"steps": steps, "rows": rows}, indent=1, ensure_ascii=False)
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(file)
+
+    @classmethod
+    def load(cls, file: Path) -> "Plan":
+        """Read a frozen plan. PlanError if it is not one, or if a kind's version has changed since."""
+        from src.grid.cell import Row
+
+        try:
+            data = json.loads(file.read_text(encoding="utf-8"))
+            entries: dict[str, Entry] = {}
+            for record in data["steps"]:
+                entry = _entry(record, entries)
+                entries[entry.step.name] = entry
+            rows = tuple(
+                Row(
+                    name=row["name"],
+                    label=row["label"],
+                    seed=row["seed"],
+                    config=row["config"],
+                    evaluate=entries[row["evaluate"]].step,
+                    curve={key: entries[name].step for key, name in row["curve"].items()},
+                    judge=entries[row["judge"]].step if row["judge"] else None,
+                )
+                for row in data["rows"]
+            )
+        except OSError as error:
+            raise PlanError(f"{file} cannot be read: {error.strerror}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise PlanError(f"{file} is not a frozen plan ({type(error).__name__}: {error})") from error
+        return cls(rows, entries)
+
+
+def make_plan(rows: Sequence["Row"], store: Store) -> Plan:
+    """The plan of `rows` against what `store` holds now."""
+    needed: dict[str, list[str]] = {}
+    steps = {step.name: step for step in closure(step for row in rows for step in row.steps)}
+    for row in rows:
+        for step in closure(row.steps):
+            needed.setdefault(step.name, []).append(row.name)
+    measured = {
+        same_work(known["kind"], known["label"], known["config"]): (
+            known["seconds"],
+            sum(file["bytes"] for file in known["files"].values()) / 1e6,
+        )
+        for known in store.manifests()
+    }
+    entries = {}
+    for name, step in steps.items():
+        key = same_work(step.kind, step.label, step.config)
+        seconds, megabytes = measured.get(key, (step.seconds, step.megabytes))
+        cached = store.lookup(step) is not None
+        entries[name] = Entry(step, tuple(needed[name]), cached, seconds, megabytes)
+    after = dict.fromkeys(entries, 0.0)
+    for name in reversed(entries):
+        entry = entries[name]
+        priority = after[name] + (0.0 if entry.cached else entry.seconds)
+        entries[name] = Entry(entry.step, entry.rows, entry.cached, entry.seconds, entry.megabytes, priority)
+        for source in entry.step.inputs.values():
+            after[source.name] = max(after[source.name], priority)
+    return Plan(tuple(rows), entries)
+
+
+def _entry(record: dict[str, Any], entries: Mapping[str, Entry]) -> Entry:
+    step = Step(
+        kind=record["kind"],
+        label=record["label"],
+        config=record["config"],
+        inputs={role: entries[name].step for role, name in record["inputs"].items()},
+        seconds=record["seconds"],
+        megabytes=record["megabytes"],
+        ranks=record["ranks"],
+    )
+    if step.fingerprint != record["fingerprint"]:
+        raise PlanError(
+            f"{record['name']} was planned with version {record['version']} of {step.kind}, and this code has version "
+            f"{BODIES[step.kind].version} (or the plan was edited): launch the grid again"
+        )
+    return Entry(
+        step, tuple(record["rows"]), record["cached"], record["seconds"], record["megabytes"], record["priority"]
+    )
+
+
+def _total(entries: Iterable[Entry]) -> Totals:
+    listed = list(entries)
+    return Totals(len(listed), sum(e.seconds for e in listed), sum(e.megabytes for e in listed))

@@ -1,0 +1,228 @@
+"""The store: immutable artifact folders, addressed by the name of the step that made them.
+
+    store/<name>/             body files and manifest.json
+    store/.work/<name>/       lease, scratch and unfinished output of a step that is being computed
+    store/.damaged/<name>/    an artifact that failed its check, moved aside when it was computed again
+    store/.verified/<name>    size and time of each file when its checksum was last right
+
+An artifact exists if its manifest is readable, carries the step's fingerprint, and every listed file has its size and
+SHA-256. Looking it up re-reads a file only if size or time changed since its checksum was last verified;
+`rehash=True`, used on the inputs of a step that is about to run, always reads.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from src.grid.bodies import BODIES
+from src.grid.errors import StepError
+from src.grid.step import Step, canonical
+
+log = logging.getLogger(__name__)
+
+PACKAGES = ("torch", "transformers", "peft", "deepspeed", "mergekit", "lm_eval", "numpy", "scikit-learn", "hydra-core")
+"""Packages whose versions are kept in every manifest."""
+
+
+class Store:
+    """Artifact folders under `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+        self.damaged: dict[str, str] = {}
+        """Name -> what is wrong, of the artifacts that lookup() found damaged."""
+
+    def folder(self, step: Step) -> Path:
+        """Where the step's artifact is, or will be."""
+        return self.root / step.name
+
+    def work(self, step: Step) -> Path:
+        """Where the step is computed."""
+        return self.root / ".work" / step.name
+
+    def lookup(self, step: Step, rehash: bool = False) -> Path | None:
+        """The step's artifact folder, or None if there is none that is complete and undamaged (see `damaged`)."""
+        folder = self.folder(step)
+        if not folder.exists():
+            return None
+        fault = self._fault(step, rehash)
+        if fault is None:
+            return folder
+        if step.name not in self.damaged:
+            log.warning("%s is damaged (%s) and does not count", folder, fault)
+        self.damaged[step.name] = fault
+        return None
+
+    def manifest(self, step: Step) -> dict[str, Any]:
+        """The manifest of an artifact that lookup() found."""
+        return read_manifest(self.folder(step))
+
+    def manifests(self) -> Iterator[dict[str, Any]]:
+        """Every readable manifest, oldest first."""
+        files = sorted(self.root.glob("*/manifest.json"), key=lambda f: (f.stat().st_mtime_ns, f))
+        for file in files:
+            try:
+                yield read_manifest(file.parent)
+            except (OSError, ValueError):
+                continue
+
+    def publish(self, step: Step, out: Path, summary: dict[str, Any], seconds: float) -> Path:
+        """Complete `out` with a manifest and rename it into place; drop it if the artifact is there already."""
+        files = {str(f.relative_to(out)): f for f in sorted(out.rglob("*")) if f.is_file()}
+        if "manifest.json" in files:
+            raise StepError(f"{step.name}: the body wrote a manifest.json; that name belongs to the store")
+        manifest = {
+            "fingerprint": step.fingerprint,
+            "kind": step.kind,
+            "label": step.label,
+            "version": BODIES[step.kind].version,
+            "config": step.config,
+            "inputs": {r: {"name": s.name, "fingerprint": s.fingerprint} for r, s in sorted(step.inputs.items())},
+            "git": _git_commit(),
+            "versions": _versions(),
+            "host": platform.node(),
+            "seconds": round(seconds, 3),
+            "summary": summary,
+            "files": {name: {"bytes": f.stat().st_size, "sha256": _sha256(f)} for name, f in files.items()},
+        }
+        for file in files.values():
+            _sync(file)
+        target = out / "manifest.json"
+        target.write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
+        _sync(target)
+        for directory in (*(d for d in out.rglob("*") if d.is_dir()), out):
+            _sync(directory)
+        self._move_in(step, out)
+        self._remember(step, manifest)
+        return self.folder(step)
+
+    def _move_in(self, step: Step, out: Path) -> None:
+        folder = self.folder(step)
+        while True:
+            if folder.exists():
+                if self._fault(step, rehash=False) is None:
+                    shutil.rmtree(out)
+                    return
+                aside = self.root / ".damaged" / step.name
+                shutil.rmtree(aside, ignore_errors=True)
+                aside.parent.mkdir(exist_ok=True)
+                folder.rename(aside)
+            try:
+                out.rename(folder)
+            except OSError:
+                if not folder.exists():
+                    raise
+                continue  # another process published meanwhile: look at what it published
+            _sync(self.root)
+            return
+
+    def _fault(self, step: Step, rehash: bool) -> str | None:
+        """What is wrong with the artifact, None if nothing is."""
+        folder = self.folder(step)
+        try:
+            manifest = read_manifest(folder)
+            if manifest["fingerprint"] != step.fingerprint:
+                return f"the manifest has the fingerprint {manifest['fingerprint']}, not {step.fingerprint}"
+            listed = {name: (entry["bytes"], entry["sha256"]) for name, entry in manifest["files"].items()}
+        except OSError as error:
+            return f"the manifest cannot be read ({error.strerror})"
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return "the manifest is not a whole manifest"
+        known = {} if rehash else self._recall(step)
+        seen = {}
+        for name, (size, sha256) in listed.items():
+            file = folder / name
+            try:
+                stat = file.stat()
+                if stat.st_size != size:
+                    return f"{name} has {stat.st_size} bytes instead of {size}"
+                seen[name] = [sha256, stat.st_mtime_ns]
+                if known.get(name) != seen[name] and _sha256(file) != sha256:
+                    self._verified(step).unlink(missing_ok=True)
+                    return f"{name} does not have its checksum"
+            except OSError as error:
+                return f"{name} cannot be read ({error.strerror})"
+        if seen != known:
+            self._remember(step, manifest)
+        return None
+
+    def _verified(self, step: Step) -> Path:
+        return self.root / ".verified" / step.name
+
+    def _recall(self, step: Step) -> dict[str, Any]:
+        try:
+            known: dict[str, Any] = json.loads(self._verified(step).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return known
+
+    def _remember(self, step: Step, manifest: dict[str, Any]) -> None:
+        """Note that every checksum was right. A store that cannot be written is only slower."""
+        folder, target = self.folder(step), self._verified(step)
+        temporary = target.with_name(f".{target.name}-{os.getpid()}")
+        try:
+            seen = {n: [entry["sha256"], (folder / n).stat().st_mtime_ns] for n, entry in manifest["files"].items()}
+            target.parent.mkdir(exist_ok=True)
+            temporary.write_text(json.dumps(seen), encoding="utf-8")
+            temporary.replace(target)
+        except OSError:
+            log.debug("cannot write %s", target)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of an artifact folder, unverified. Raises OSError or ValueError."""
+    manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    return manifest
+
+
+def same_work(kind: str, label: str, config: Any) -> str:
+    """Key under which measured seconds and sizes are kept: runs that differ in their seeds only cost the same."""
+
+    def without_seeds(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: without_seeds(v) for k, v in value.items() if k != "seed"}
+        return [without_seeds(v) for v in value] if isinstance(value, list | tuple) else value
+
+    return canonical([kind, label, without_seeds(config)])
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _git_commit() -> str | None:
+    """The commit of this source tree, marked if files were changed since; None outside a repository."""
+    root = Path(__file__).resolve().parents[2]
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,136 @@
+"""The trained part of a spoken language model: one LoRA adapter, and some modules of the base trained in full.
+
+As in the paper: LoRA on q_proj, k_proj and v_proj of every layer; the embeddings, the head and q/k/v of the last layers
+in full, the latter with LoRA on top of them.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+ADAPTER, FULL = "adapter", "full.safetensors"
+PREFIX = "base_model.model."
+
+
+@dataclass(frozen=True)
+class AdapterConfig:
+    r: int
+    alpha: float
+    dropout: float
+    target_modules: tuple[str, ...]
+    full_modules: tuple[str, ...]
+    """Modules trained in full wherever they stand: the embeddings and the head."""
+    full_projections: tuple[str, ...]
+    full_last_layers: int
+    """How many of the last layers have their `full_projections` trained in full."""
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "AdapterConfig":
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()})
+
+
+def is_full(name: str, layers: int, config: AdapterConfig) -> bool:
+    """Whether the base parameter `name` is trained in full."""
+    if any(f"{module}.weight" in name for module in config.full_modules):
+        return True
+    found = re.search(r"layers\.(\d+)\.", name)
+    last = found is not None and int(found[1]) >= layers - config.full_last_layers
+    return last and any(f".{projection}." in name for projection in config.full_projections)
+
+
+def load_base(folder: Path) -> PreTrainedModel:
+    """The plain model of an artifact, in float32."""
+    return AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.float32)
+
+
+def trainable(base: Path, previous: Path | None, config: AdapterConfig, seed: int) -> PeftModel:
+    """The model of a stage: the previous stage's adapter and full modules to be trained further, or a new adapter.
+
+    Raises ValueError where no parameter of the model matches what is to be trained.
+    """
+    model = load_base(base)
+    layers = model.config.num_hidden_layers
+    if previous is None:
+        torch.manual_seed(seed)
+        lora = LoraConfig(
+            r=config.r,
+            lora_alpha=config.alpha,  # type: ignore[arg-type]
+            lora_dropout=config.dropout,
+            target_modules=list(config.target_modules),
+            bias="none",
+            task_type="CAUSAL_LM",
+        )
+        peft = get_peft_model(model, lora)
+    else:
+        overlay(model, previous)
+        peft = PeftModel.from_pretrained(model, previous / ADAPTER, is_trainable=True)
+    full = 0
+    for name, parameter in peft.named_parameters():
+        if "lora_" not in name and is_full(name, layers, config):
+            parameter.requires_grad_(True)
+            full += 1
+    if not full:
+        raise ValueError(f"none of {config.full_modules + config.full_projections} is a module of the base model")
+    return peft
+
+
+def overlay(model: PreTrainedModel, stage: Path) -> None:
+    """Put a stage's fully trained modules into the base model, in place."""
+    unknown = model.load_state_dict(load_file(stage / FULL), strict=False).unexpected_keys
+    if unknown:
+        raise ValueError(f"{stage / FULL} holds {unknown[0]}, which the base model has not")
+
+
+def save(peft: PeftModel, out: Path) -> None:
+    """Write `adapter/` (PEFT's format, LoRA alone) and `full.safetensors` (base names)."""
+    full = {
+        name.removeprefix(PREFIX).replace(".base_layer", ""): parameter.detach().contiguous()
+        for name, parameter in peft.named_parameters()
+        if parameter.requires_grad and "lora_" not in name
+    }
+    save_file(full, out / FULL, metadata={"format": "pt"})
+    config = peft.peft_config["default"]
+    config.base_model_name_or_path = None  # a path of this machine, else
+    config.inference_mode = True
+    lora = {
+        name.replace(".default", ""): parameter.detach().contiguous()
+        for name, parameter in peft.named_parameters()
+        if "lora_" in name
+    }
+    (out / ADAPTER).mkdir(exist_ok=True)
+    save_file(lora, out / ADAPTER / "adapter_model.safetensors", metadata={"format": "pt"})
+    # PEFT keeps its target modules as a set: written sorted, so that the same adapter has the same bytes
+    config.target_modules = sorted(config.target_modules)
+    config.save_pretrained(out / ADAPTER)
+
+
+def materialize(base: Path, stage: Path, alpha: float | None = None) -> PreTrainedModel:
+    """The plain model of a stage: full modules in place, LoRA folded in as W + (alpha / r) B A.
+
+    `alpha` other than the trained one is the paper's LoRA discount (section 3.2): it scales the LoRA part alone, the
+    modules trained in full stay as they are.
+    """
+    model = load_base(base)
+    overlay(model, stage)
+    lora = LoraConfig.from_pretrained(stage / ADAPTER)
+    if alpha is not None:
+        lora.lora_alpha = alpha
+    peft = PeftModel.from_pretrained(model, stage / ADAPTER, config=lora)
+    return peft.merge_and_unload()  # type: ignore[operator]
+
+
+def save_model(model: PreTrainedModel, tokenizer_from: Path, out: Path) -> None:
+    """Write `out/model`: a plain Hugging Face folder with the tokenizer of the artifact `tokenizer_from`."""
+    import shutil
+
+    model.save_pretrained(out / "model")
+    for file in sorted((tokenizer_from / "model").iterdir()):
+        if "token" in file.name or file.name.startswith("chat_template"):
+            shutil.copyfile(file, out / "model" / file.name)

@@ -1,0 +1,49 @@
+"""Text abilities after each stage, for every training chain of a grid (the paper's Figure 3), as part of table.json."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from src.grid.step import Step, closure
+from src.grid.store import Store
+from src.report.lines import Line, pool, read_scores
+from src.report.table import score_entry
+
+CHAINS = {"none": "without replay", "replay": "with replay"}
+
+
+def base_of(step: Step) -> str:
+    """Fingerprint of the base model that an evaluation rests on; "" where there is none."""
+    return next((one.fingerprint for one in closure([step]) if one.kind == "base"), "")
+
+
+def collect(lines: Sequence[Line], store: Store) -> list[dict[str, Any]]:
+    """One curve for each distinct chain: {"label", "strategy", "points": [{"stage", "scores"}]}.
+
+    A chain that several lines share (replay, and the merges of its checkpoints) is told by the first of them. The point
+    "original" is the evaluation of the same base model, where the grid has that row.
+    """
+    asked = [row.evaluate for line in lines for row in line.rows]
+    originals = {step.inputs["model"].fingerprint: step for step in asked if step.inputs["model"].kind == "base"}
+    told: set[tuple[str, ...]] = set()
+    curves = []
+    for line in lines:
+        chains = {row.seed: tuple(step.fingerprint for step in row.curve.values()) for row in line.rows if row.curve}
+        if not chains or told.issuperset(chains.values()):
+            continue
+        told.update(chains.values())
+        points = []
+        for stage in ["original", *dict.fromkeys(stage for row in line.rows for stage in row.curve)]:
+            scores: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
+            for row in line.rows:
+                step = originals.get(base_of(row.evaluate)) if stage == "original" else row.curve.get(stage)
+                folder = store.lookup(step) if step is not None else None
+                for key, score in (read_scores(folder) if folder else {}).items():
+                    scores.setdefault(key, []).append((row.seed, score))
+            if scores:
+                points.append({"stage": stage, "scores": {k: score_entry(pool(v)) for k, v in scores.items()}})
+        name = CHAINS.get(line.name, f"stages of {line.label}")
+        if line.name in CHAINS and line.settings:
+            name += line.label[line.label.index(" (") :]
+        if points:
+            curves.append({"label": name, "strategy": line.name, "points": points})
+    return curves

@@ -1,0 +1,185 @@
+"""The lines of the table: rows of one configuration and several seeds become one, in the order of the paper's table.
+
+A row whose evaluation is missing stays: its line says why. Rows that differ in more than strategy and seed stand apart,
+with the settings that differ in their label.
+"""
+
+import json
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from src.grid.cell import Row
+from src.grid.step import canonical, closure
+from src.grid.store import Store
+
+ORDER = (
+    "original",
+    "none",
+    "merge_linear",
+    "merge_ties",
+    "merge_dare",
+    "scale_14",
+    "scale_15",
+    "replay",
+    "merge_linear_replay",
+    "merge_ties_replay",
+    "merge_dare_replay",
+    "scale_14_replay",
+    "scale_15_replay",
+)
+"""The strategies of the paper's Table 1, from top to bottom; any other comes after them, as it was asked for."""
+
+ASIDE = ("seed", "strategy", "tracker", "outputs", "name", "plan_only", "estimate")
+"""Top-level settings that do not tell two lines of one label apart."""
+
+SHOWN_SETTINGS = 3
+"""Settings named in a label; further ones are counted."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One cell of the table: a score in [0, 1] (a WER may exceed 1), over one seed or several."""
+
+    mean: float
+    deviation: float | None
+    """Sample standard deviation over the seeds (n - 1 in the denominator); None for one seed."""
+    error: float | None
+    """Standard error of the one seed's score, from its examples; None for several seeds, or where it has none."""
+    n: int
+    """Examples that were scored, of one seed."""
+    seeds: tuple[Mapping[str, Any], ...]
+    """{"seed", "value", "n", "standard_error"} of each."""
+
+    @property
+    def spread(self) -> float | None:
+        """What stands after the plus-minus sign."""
+        return self.error if self.deviation is None else self.deviation
+
+
+@dataclass(frozen=True)
+class Line:
+    label: str
+    name: str
+    settings: Mapping[str, Any]
+    """What tells this line from others of its strategy, as dotted keys."""
+    rows: tuple[Row, ...]
+    """One for each seed, in the order of the seeds."""
+    state: str
+    """One of complete, partial (some seeds are missing), failed, not run."""
+    scores: Mapping[str, Score]
+    """In the order in which the evaluation wrote them."""
+
+    @property
+    def seeds(self) -> list[int]:
+        return [row.seed for row in self.rows]
+
+
+def read_scores(folder: Path) -> dict[str, dict[str, Any]]:
+    """The scores of an evaluation's artifact: {key: {"value", "n", "standard_error", ...}}."""
+    return json.loads((folder / "scores.json").read_text(encoding="utf-8"))["scores"]
+
+
+def pool(values: Iterable[tuple[int, Mapping[str, Any]]]) -> Score:
+    """One cell from the (seed, score) of each seed."""
+    seeds = tuple(
+        {"seed": seed, "value": score["value"], "n": score["n"], "standard_error": score.get("standard_error")}
+        for seed, score in values
+    )
+    numbers = [entry["value"] for entry in seeds]
+    if len(seeds) == 1:
+        return Score(numbers[0], None, seeds[0]["standard_error"], seeds[0]["n"], seeds)
+    return Score(statistics.fmean(numbers), statistics.stdev(numbers), None, seeds[0]["n"], seeds)
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}. Lists are kept whole."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def settings_of(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """What identifies the line of each of these rows of one label: the resolved settings, without those that change no
+    result and without the seed. A setting named `seed` that is the row's own seed in every row is the seed again.
+    """
+    flat = [flatten({key: value for key, value in row.config.items() if key not in ASIDE}) for row in rows]
+    seeds = {key for one in flat for key in one if key.rpartition(".")[2] == "seed"}
+    follow = {key for key in seeds if all(one.get(key) == row.seed for one, row in zip(flat, rows, strict=True))}
+    return [{key: value for key, value in one.items() if key not in follow} for one in flat]
+
+
+def differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The keys that are not the same in all of them, the shallow ones (`profile`) first."""
+    keys = sorted({key for one in settings for key in one}, key=lambda key: (key.count("."), key))
+    return [key for key in keys if any(one.get(key) != settings[0].get(key) for one in settings[1:])]
+
+
+def collapse(rows: Sequence[Row], store: Store, failed: frozenset[str] = frozenset()) -> list[Line]:
+    """The lines of the table from the rows of a grid.
+
+    `failed` holds the names of the steps that failed. A row that repeats another (same label, same seed, same
+    evaluation) is dropped: two settings that do not touch a strategy make one line of it.
+    """
+    kept: dict[tuple[str, int, str], Row] = {}
+    for row in rows:
+        kept.setdefault((row.label, row.seed, row.evaluate.fingerprint), row)
+    labels: dict[str, list[Row]] = {}
+    for row in kept.values():
+        labels.setdefault(row.label, []).append(row)
+    lines = []
+    for label, members in labels.items():
+        settings = settings_of(members)
+        keys = differing(settings)
+        groups: dict[str, tuple[dict[str, Any], list[Row]]] = {}
+        for row, own in zip(members, settings, strict=True):
+            told = {key: own.get(key) for key in keys}
+            groups.setdefault(canonical(told), (told, []))[1].append(row)
+        brief = {identity: _named(told, SHOWN_SETTINGS) for identity, (told, _) in groups.items()}
+        distinct = len(set(brief.values())) == len(groups)
+        for identity, (told, same) in groups.items():
+            named = label + (brief[identity] if distinct else _named(told, len(told)))
+            lines.append(_line(named, told, sorted(same, key=lambda row: row.seed), store, failed))
+    order = [*ORDER, *(line.name for line in lines if line.name not in ORDER)]
+    return sorted(lines, key=lambda line: (order.index(line.name), _numerically(line.settings)))
+
+
+def _line(label: str, settings: Mapping[str, Any], rows: list[Row], store: Store, failed: frozenset[str]) -> Line:
+    found = [(row.seed, store.lookup(row.evaluate)) for row in rows]
+    scored = [(seed, read_scores(folder)) for seed, folder in found if folder is not None]
+    keys = list(dict.fromkeys(key for _, scores in scored for key in scores))
+    scores = {key: pool((seed, own[key]) for seed, own in scored if key in own) for key in keys}
+    if len(scored) == len(rows):
+        state = "complete"
+    elif scored:
+        state = "partial"
+    else:
+        broken = any(step.name in failed for step in closure(row.evaluate for row in rows))
+        state = "failed" if broken else "not run"
+    return Line(label, rows[0].name, settings, tuple(rows), state, scores)
+
+
+def _named(settings: Mapping[str, Any], count: int) -> str:
+    """The first `count` settings by name and the number of the others, as " (replay.ratio=0.2)"; "" for none."""
+    named = [f"{key}={_plain(value)}" for key, value in settings.items()]
+    if len(named) > count:
+        named[count:] = [f"{len(named) - count} more"]
+    return f" ({', '.join(named)})" if named else ""
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _numerically(settings: Mapping[str, Any]) -> list[tuple[float, str]]:
+    """Orders 0.5, 2 and 10 as numbers and words as words."""
+    return [
+        (float(value) if isinstance(value, (int, float)) else math.inf, _plain(value)) for value in settings.values()
+    ]

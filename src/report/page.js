@@ -1,0 +1,24 @@
+(function () {
+  "use strict";
+  let sounding = null;
+  for (const audio of document.querySelectorAll("audio")) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "play";
+    button.title = audio.title;
+    button.setAttribute("aria-label", "Play: " + audio.title);
+    audio.controls = false;
+    audio.before(button);
+    button.addEventListener("click", function () {
+      if (!audio.paused) { audio.pause(); audio.currentTime = 0; return; }
+      if (sounding && sounding !== audio) { sounding.pause(); sounding.currentTime = 0; }
+      sounding = audio;
+      audio.play();
+    });
+    const show = function () {
+      button.classList.toggle("on", !audio.paused && !audio.ended);
+      button.style.setProperty("--at", audio.paused ? 0 : 100 * audio.currentTime / (audio.duration || 1));
+    };
+    for (const event of ["play", "pause", "ended", "timeupdate"]) audio.addEventListener(event, show);
+  }
+})();

@@ -1,0 +1,77 @@
+"""The report of a grid: table.{json,md,csv,tex}, figure3.{svg,png} and index.html in the grid's folder.
+
+    print(write(rows, plan, store, grid))
+
+Rows whose steps failed or did not run are in it, as such. Nothing is computed anew: a second call reads the same
+artifacts and writes the same bytes.
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from src.grid.cell import Row
+from src.grid.plan import Plan
+from src.grid.step import closure
+from src.grid.store import Store
+from src.report import curves, figure, page, table, track
+from src.report.lines import collapse
+
+
+def write(rows: Sequence[Row], plan: Plan, store: Store, grid: Path) -> str:
+    """Write every form of the report into `grid`, and the tracker's runs; the table as text, for this terminal."""
+    grid.mkdir(parents=True, exist_ok=True)
+    failures = read_failures(plan, store, grid)
+    lines = collapse(rows, store, frozenset(failures))
+    data = {"replay_pools": replay_pools(rows)}
+    told = table.document(lines, judges(rows, store), curves.collect(lines, store), data)
+    for name, text in {
+        "table.json": table.to_json(told),
+        "table.md": table.to_markdown(told),
+        "table.csv": table.to_csv(told),
+        "table.tex": table.to_tex(told),
+    }.items():
+        _replace(grid / name, text)
+    drawn = figure.draw(told, grid)
+    drawing = grid / "figure3.svg" if drawn else None
+    _replace(grid / "index.html", page.render(grid.name, told, lines, plan, store, drawing, failures))
+    tracked = track.record(rows, lines, told, store, grid)
+    width = shutil.get_terminal_size(fallback=(160, 50)).columns
+    return table.to_text(told, width) + (f"\n{tracked}\n" if tracked else "")
+
+
+def read_failures(plan: Plan, store: Store, grid: Path) -> dict[str, str]:
+    """The tracebacks of the plan's steps that failed and have no artifact, by the step's name."""
+    found = {}
+    for name, entry in plan.entries.items():
+        file = grid / "failures" / f"{name}.txt"
+        if file.exists() and store.lookup(entry.step) is None:
+            found[name] = file.read_text(encoding="utf-8", errors="replace")
+    return found
+
+
+def judges(rows: Sequence[Row], store: Store) -> list[dict[str, Any]]:
+    """The WER of each recognizer that judged: {"seed", "recognizer", "natural", "resynthesized"}."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in sorted(rows, key=lambda row: row.seed):
+        folder = store.lookup(row.judge) if row.judge else None
+        if row.judge and folder and row.judge.name not in found:
+            errors = json.loads((folder / "wer.json").read_text(encoding="utf-8"))
+            found[row.judge.name] = {"seed": row.seed, "recognizer": row.judge.name, **errors}
+    return list(found.values())
+
+
+def replay_pools(rows: Sequence[Row]) -> list[str]:
+    """The text pools that the rows' training replayed from, by name."""
+    steps = closure(step for row in rows for step in (row.evaluate, *row.curve.values()))
+    pools = {step.config["replay"]["pool"] for step in steps if step.kind == "train" and step.config.get("replay")}
+    return sorted(pools)
+
+
+def _replace(file: Path, text: str) -> None:
+    """Write it whole or not at all."""
+    half = file.with_name(f".{file.name}.part")
+    half.write_text(text, encoding="utf-8")
+    half.replace(file)

@@ -1,0 +1,216 @@
+"""Everything about wandb: a run for each training step, for each row, and for the grid, in one group.
+
+A run's id is the fingerprint of what it shows, so that one result is one run however often it was asked for. Runs are
+written when the grid is done, whole, from the artifacts; what was written is marked in `outputs/wandb/.written` and not
+written again (an offline folder written twice would be two runs with one id). A failure is a warning and never the
+grid's. No key is read here, only whether there is one.
+"""
+
+import hashlib
+import json
+import netrc
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlparse
+
+from src.data import jsonl
+from src.grid.cell import Row
+from src.grid.step import Step, closure
+from src.grid.store import Store
+from src.report.examples import shorten
+from src.report.lines import Line, read_scores
+from src.report.table import label, shown, spread
+
+if TYPE_CHECKING:
+    import wandb
+
+ID_LENGTH = 16
+"""Hexadecimal digits of a fingerprint that make a run's id."""
+PATIENCE = 15.0
+"""Seconds to wait for the server before the tracker is given up."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run to be written: who it is, and what fills it."""
+
+    id: str
+    name: str
+    kind: str
+    config: Mapping[str, Any]
+    fill: Callable[["wandb.Run"], None]
+
+
+def record(rows: Sequence[Row], lines: Sequence[Line], table: Mapping[str, Any], store: Store, grid: Path) -> str:
+    """Write the grid's runs that are not written yet. Returns a line for the user, "" if there is nothing to say."""
+    if not rows:
+        return ""
+    settings = rows[0].config["tracker"]
+    mode = resolve_mode(settings["mode"])
+    if mode == "disabled":
+        return ""
+    outputs = grid.absolute().parents[1]
+    place = "-".join(filter(None, (mode, settings["entity"], settings["project"])))
+    marks = outputs / "wandb" / ".written" / re.sub(r"[^\w.-]", "_", place)
+    waiting = {run.id: run for run in runs(rows, lines, table, store, grid) if not (marks / run.id).exists()}
+    if not waiting:
+        return ""
+    written = 0
+    try:
+        marks.mkdir(parents=True, exist_ok=True)
+        for run in waiting.values():
+            _write(run, mode, settings, grid.name, outputs)
+            (marks / run.id).touch()
+            written += 1
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        kept = f"warning: wandb ({mode}) gave up after {written} of {len(waiting)} runs: {reason[:300]}"
+        return kept + (" (tracker.mode=offline needs no server)" if mode == "online" else "")
+    finally:
+        _close()
+    folder = outputs / "wandb"
+    where = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    if mode == "offline":
+        return f"wandb: {written} runs written offline; to upload them: wandb sync {where}/offline-run-*"
+    return f"wandb: {written} runs written to project {settings['project']}, group {grid.name}"
+
+
+def resolve_mode(mode: str) -> str:
+    """One of online, offline and disabled. auto: WANDB_MODE where it is set, else online where a key is configured."""
+    if mode == "auto":
+        asked = os.environ.get("WANDB_MODE", "")
+        mode = asked or ("online" if has_key() else "offline")
+    return {"dryrun": "offline", "run": "online", "shared": "online"}.get(mode, mode)
+
+
+def has_key() -> bool:
+    """Whether wandb would find an API key: in WANDB_API_KEY, or in a netrc file for its host."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    named = os.environ.get("NETRC")
+    for path in [Path(named).expanduser()] if named else [Path.home() / ".netrc", Path.home() / "_netrc"]:
+        try:
+            if netrc.netrc(path).authenticators(host):
+                return True
+        except (OSError, netrc.NetrcParseError):
+            continue
+    return False
+
+
+def runs(
+    rows: Sequence[Row], lines: Sequence[Line], table: Mapping[str, Any], store: Store, grid: Path
+) -> Iterator[Run]:
+    """The runs of a grid: training steps, rows, and the grid itself."""
+    for step in closure(step for row in rows for step in row.steps):
+        folder = store.lookup(step)
+        if folder and (folder / "metrics.jsonl").exists():
+            yield _training(step, folder, store)
+    for line in lines:
+        for row in line.rows:
+            if folder := store.lookup(row.evaluate):
+                yield _row(line, row, folder, store)
+    identity = hashlib.sha256(json.dumps([grid.name, table], sort_keys=True).encode()).hexdigest()
+    config = {"seeds": sorted({row.seed for row in rows}), **table["data"], "rows": [r["label"] for r in table["rows"]]}
+    yield Run(identity[:ID_LENGTH], grid.name, "grid", config, lambda run: _fill_grid(run, table, grid))
+
+
+def _training(step: Step, folder: Path, store: Store) -> Run:
+    summary = store.manifest(step)["summary"]
+
+    def fill(run: "wandb.Run") -> None:
+        for point in jsonl.read(folder / "metrics.jsonl"):
+            run.log({key: value for key, value in point.items() if key != "step"}, step=int(point["step"]))
+        run.summary.update(summary)
+
+    return Run(step.fingerprint[:ID_LENGTH], step.name, "train", {**step.config, "artifact": step.name}, fill)
+
+
+def _row(line: Line, row: Row, folder: Path, store: Store) -> Run:
+    def fill(run: "wandb.Run") -> None:
+        import wandb
+
+        for key, score in read_scores(folder).items():
+            run.summary[key] = score["value"]
+            run.summary[f"{key}/n"] = score["n"]
+            if score.get("standard_error") is not None:
+                run.summary[f"{key}/standard_error"] = score["standard_error"]
+        heard = wandb.Table(columns=["set", "question", "transcript", "text answer", "heard", "correct", "answer"])
+        for response in jsonl.read(folder / "responses.jsonl"):
+            clip = folder / "audio" / f"{response['id']}.flac"
+            if response["task"] == "sqa" and clip.exists():
+                heard.add_data(
+                    response["set"], str(response["id"]), response["transcript"], shorten(response["text_answer"]),
+                    response["heard"], response["correct_s2s"], wandb.Audio(str(clip)),
+                )  # fmt: skip
+        if heard.data:
+            run.log({"spoken answers": heard})
+
+    config = {**row.config, "artifact": row.evaluate.name}
+    return Run(row.evaluate.fingerprint[:ID_LENGTH], f"{line.label}, seed {row.seed}", "row", config, fill)
+
+
+def _fill_grid(run: "wandb.Run", table: Mapping[str, Any], grid: Path) -> None:
+    import wandb
+
+    columns = shown(table, "main")
+    names = [f"{column['group']} {column['name']}" for column in columns]
+    told = wandb.Table(columns=["strategy", *(name + part for name in names for part in ("", " ±"))])
+    for row in table["rows"]:
+        scores = [row["scores"].get(column["key"]) for column in columns]
+        told.add_data(label(row), *(value for s in scores for value in ((s["mean"], spread(s)) if s else (None, None))))
+    shown_too = {"figure3": wandb.Image(str(grid / "figure3.png"))} if (grid / "figure3.png").exists() else {}
+    run.log({"table": told, **shown_too})
+
+
+def _write(run: Run, mode: str, settings: Mapping[str, Any], group: str, outputs: Path) -> None:
+    import wandb
+
+    if mode == "offline":
+        for half in (outputs / "wandb").glob(f"offline-run-*-{run.id}"):  # an attempt that was cut off before its mark
+            shutil.rmtree(half)
+    quiet = wandb.Settings(
+        silent=True,
+        console="off",
+        init_timeout=PATIENCE,
+        disable_git=True,
+        disable_code=True,
+        save_code=False,
+        x_disable_meta=True,
+        x_disable_machine_info=True,
+        x_disable_stats=True,
+        x_save_requirements=False,
+    )
+    opened = wandb.init(
+        mode=mode,  # type: ignore[arg-type]
+        id=run.id,
+        name=run.name,
+        group=group,
+        job_type=run.kind,
+        project=settings["project"],
+        entity=settings["entity"],
+        config=dict(run.config),
+        resume="allow" if mode == "online" else None,
+        dir=str(outputs),
+        reinit="create_new",
+        settings=quiet,
+    )
+    try:
+        run.fill(opened)
+    except BaseException:
+        opened.finish(exit_code=1)
+        raise
+    opened.finish()
+
+
+def _close() -> None:
+    """End wandb's service process, if it was started."""
+    import sys
+
+    if "wandb" in sys.modules:
+        sys.modules["wandb"].teardown()

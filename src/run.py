@@ -1,0 +1,30 @@
+"""The entry point: `python -m src.run strategy=replay`, `python -m src.run -m 'strategy=glob(*)'`.
+
+Hydra composes one cell for each combination of the overrides and hands all of them to the launcher at once
+(`hydra.mode` is MULTIRUN, so that a single cell goes the same way). The launcher, in `launchers/`,
+
+1. checks every cell and turns it into a row of steps    (src/grid/cell.py)
+2. joins the rows into a plan of distinct steps          (src/grid/plan.py); `plan_only=true` prints it and stops
+3. freezes the plan in the grid's folder and runs it     (src/grid/execute.py, launchers/local.py)
+4. writes the report                                     (src/report/report.py)
+"""
+
+import sys
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from src.grid.errors import ConfigError
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "launchers"))  # where Hydra discovers the launchers
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
+def main(config: DictConfig) -> None:
+    """Reached only where Hydra was told to run the cell by itself, without one of our launchers."""
+    raise ConfigError("hydra.mode has to be MULTIRUN and hydra/launcher one of those in conf/hydra/launcher")
+
+
+if __name__ == "__main__":
+    main()

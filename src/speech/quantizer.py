@@ -1,0 +1,161 @@
+"""Units: k-means clusters of features, and the step that fits them.
+
+A frame's unit is not simply the nearest centroid: the units of an utterance are the sequence that minimizes the squared
+distances plus a penalty for every change of unit (duration-penalized dynamic programming, Kamper and van Niekerk 2021).
+Without repeats that leaves fewer and steadier units a word; a penalty of 0 is plain nearest-centroid quantization.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import load_file, save_file
+
+from src.data import jsonl
+from src.speech.audio import to_int16, words_to_rows
+from src.speech.features import FRONT_ENDS, HOP_MS, LinearEncoder, fit_encoder
+from src.speech.settings import read_settings, require
+from src.speech.synthesizer import SynthesizerConfig, make_synthesizer
+from src.speech.threads import one_thread
+
+
+@dataclass(frozen=True)
+class QuantizerConfig:
+    """From audio to units."""
+
+    synthesizer: Mapping[str, Any] = field(default_factory=dict)
+    """The voice that speaks the utterances to fit."""
+    encoder: str = "lda"
+    frame_ms: int = 20
+    context: int = 3
+    """Neighbouring frames on either side that "lda" sees."""
+    dimensions: int = 24
+    """Directions that "lda" keeps."""
+    clusters: int = 64
+    """Number of units."""
+    switch_penalty: float = 2.0
+    """Price of a change of unit, in mean squared distances of a frame from its centroid."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.encoder in FRONT_ENDS, "quantizer.encoder", self.encoder, f"one of {', '.join(FRONT_ENDS)}")
+        steps = f"a multiple of {HOP_MS} from {HOP_MS} to 80"
+        require(HOP_MS <= self.frame_ms <= 80 and self.frame_ms % HOP_MS == 0, "quantizer.frame_ms", self.frame_ms, steps)
+        require(0 <= self.context <= 10, "quantizer.context", self.context, "from 0 to 10")
+        require(self.dimensions >= 1, "quantizer.dimensions", self.dimensions, "1 or more")
+        require(self.clusters >= 2, "quantizer.clusters", self.clusters, "2 or more")
+        require(self.switch_penalty >= 0, "quantizer.switch_penalty", self.switch_penalty, "0 or more")
+        require(self.seed >= 0, "quantizer.seed", self.seed, "0 or more")
+
+
+class KMeansQuantizer:
+    """Centroids [clusters, dimensions], and the price of a change of unit (a squared distance)."""
+
+    def __init__(self, centroids: npt.NDArray[np.float32], penalty: float) -> None:
+        self.centroids = centroids
+        self.penalty = np.float32(penalty)
+        self.clusters = len(centroids)
+        self._lengths = (centroids**2).sum(axis=1)
+
+    def __call__(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+        """The unit of each frame of one utterance: the least-cost sequence (Viterbi)."""
+        costs = self._lengths - 2 * features @ self.centroids.T
+        if self.penalty == 0 or len(costs) == 0:
+            return costs.argmin(axis=1)
+        stays = np.empty(costs.shape, bool)
+        leaders = np.empty(len(costs), np.int64)
+        total = costs[0]
+        for t in range(1, len(costs)):
+            leader = total.argmin()
+            switch = total[leader] + self.penalty
+            stays[t] = total <= switch
+            leaders[t] = leader
+            total = np.minimum(total, switch) + costs[t]
+        units = np.empty(len(costs), np.int64)
+        unit = total.argmin()
+        for t in range(len(costs) - 1, 0, -1):
+            units[t] = unit
+            if not stays[t, unit]:
+                unit = leaders[t]
+        units[0] = unit
+        return units
+
+
+def save_quantizer(folder: Path, encoder: LinearEncoder, quantizer: KMeansQuantizer) -> None:
+    """Write quantizer.safetensors and quantizer.json."""
+    tensors = {"offset": encoder.offset, "matrix": encoder.matrix, "centroids": quantizer.centroids}
+    save_file(tensors, folder / "quantizer.safetensors")
+    settings = {
+        "encoder": encoder.name,
+        "frame_ms": encoder.frame_ms,
+        "context": encoder.context,
+        "clusters": quantizer.clusters,
+        "penalty": float(quantizer.penalty),
+    }
+    (folder / "quantizer.json").write_text(json.dumps(settings, ensure_ascii=False), encoding="utf-8")
+
+
+def load_quantizer(folder: Path) -> tuple[LinearEncoder, KMeansQuantizer]:
+    """The encoder and the quantizer of a `quantizer` artifact: units = quantizer(encoder(audio))."""
+    settings = json.loads((folder / "quantizer.json").read_text(encoding="utf-8"))
+    tensors = load_file(folder / "quantizer.safetensors")
+    encoder = LinearEncoder(
+        settings["encoder"], settings["frame_ms"], settings["context"], tensors["offset"], tensors["matrix"]
+    )
+    return encoder, KMeansQuantizer(tensors["centroids"], settings["penalty"])
+
+
+def fit_quantizer(features: list[npt.NDArray[np.float32]], config: QuantizerConfig) -> KMeansQuantizer:
+    """Cluster all frames. Raises ValueError when there are fewer frames than clusters."""
+    from sklearn.cluster import MiniBatchKMeans
+
+    frames = np.concatenate(features)
+    if len(frames) < config.clusters:
+        raise ValueError(f"quantizer.clusters = {config.clusters}: must not exceed the {len(frames)} frames to fit")
+    model = MiniBatchKMeans(config.clusters, batch_size=4096, n_init=3, max_iter=100, random_state=config.seed).fit(frames)
+    spread = -model.score(frames) / len(frames)
+    return KMeansQuantizer(model.cluster_centers_.astype(np.float32), config.switch_penalty * spread)
+
+
+@one_thread
+def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: Any) -> dict[str, Any]:
+    """Speak fit.jsonl, fit the encoder and the quantizer to it, and keep both with the audio.
+
+    Writes quantizer.safetensors, quantizer.json, audio.npy (int16, all utterances one after another) and utterances.jsonl
+    {id, text, start, length (samples), words: [[word, start_s, end_s] ..]}.
+    """
+    settings = read_settings(QuantizerConfig, config, "quantizer")
+    synthesizer = make_synthesizer(settings.synthesizer, stream="fit")
+    rows = list(jsonl.read(inputs["corpus"] / "fit.jsonl"))
+    utterances = []
+    for done, row in enumerate(rows):
+        utterances.append(synthesizer(row["text"]))
+        context.report(done=done, total=len(rows))
+    encoder, features = fit_encoder(
+        settings.encoder, settings.frame_ms, settings.context, settings.dimensions, utterances
+    )
+    quantizer = fit_quantizer(features, settings)
+    save_quantizer(out, encoder, quantizer)
+
+    audio = [to_int16(utterance.audio) for utterance in utterances]
+    np.save(out / "audio.npy", np.concatenate(audio))
+    starts = np.cumsum([0, *map(len, audio)])
+    jsonl.write(
+        out / "utterances.jsonl",
+        (
+            {
+                "id": row["id"],
+                "text": row["text"],
+                "start": int(start),
+                "length": len(samples),
+                "words": words_to_rows(utterance.words),
+            }
+            for row, start, samples, utterance in zip(rows, starts, audio, utterances, strict=False)
+        ),
+    )
+    context.report(done=len(rows), total=len(rows))
+    return {"utterances": len(rows), "seconds_of_audio": round(float(starts[-1]) / 16_000, 1), "units": quantizer.clusters}

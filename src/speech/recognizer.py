@@ -1,0 +1,273 @@
+"""The judge: a small phoneme recognizer that says what spoken answers contain, and the step that trains and tests it.
+
+Convolutions and a bidirectional GRU, trained with CTC on natural and on vocoded audio; the result is the likeliest sequence
+of words of the lexicon.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jiwer
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from src.data import jsonl
+from src.speech import Vocoder
+from src.speech.audio import slices, to_int16
+from src.speech.batches import batches_of_similar_length
+from src.speech.lexicon import Lexicon, LexiconDecoder, make_lexicon
+from src.speech.quantizer import load_quantizer
+from src.speech.settings import read_settings, require
+from src.speech.spectrogram import log_mel
+from src.speech.synthesizer import SynthesizerConfig, make_synthesizer
+from src.speech.threads import one_thread
+from src.speech.vocoder import load_vocoder, pad
+
+MELS = 80
+STRIDE = 4
+"""Log-mel frames in one output frame."""
+
+
+@dataclass(frozen=True)
+class RecognizerConfig:
+    """Size and training of the recognizer, and the voice of its test."""
+
+    synthesizer: Mapping[str, Any] = field(default_factory=dict)
+    """The voice that speaks the held-out answers."""
+    name: str = "phoneme_ctc"
+    width: int = 160
+    """Channels of the convolutions, and of the GRU in each direction."""
+    steps: int = 1500
+    batch_size: int = 32
+    learning_rate: float = 2e-3
+    dropout: float = 0.1
+    noise: float = 0.2
+    """Standard deviation of what is added to normalized features in training."""
+    word_penalty: float = 4.0
+    """Log probability that a word must gain to be heard: higher values hear fewer, longer words."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.name in RECOGNIZERS, "recognizer.name", self.name, f"one of {', '.join(RECOGNIZERS)}")
+        for name in ("width", "steps", "batch_size"):
+            require(getattr(self, name) >= 1, f"recognizer.{name}", getattr(self, name), "1 or more")
+        require(self.learning_rate > 0, "recognizer.learning_rate", self.learning_rate, "above 0")
+        require(0 <= self.dropout < 1, "recognizer.dropout", self.dropout, "from 0 to below 1")
+        require(self.noise >= 0, "recognizer.noise", self.noise, "0 or more")
+        require(self.word_penalty >= 0, "recognizer.word_penalty", self.word_penalty, "0 or more")
+        require(self.seed >= 0, "recognizer.seed", self.seed, "0 or more")
+
+
+class PhonemeNetwork(nn.Module):
+    """Normalized log-mel frames to scores of symbols every 40 ms; the last class is the CTC blank."""
+
+    def __init__(self, symbols: int, width: int, dropout: float) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(MELS, width, 5, stride=2, padding=2)
+        self.second = nn.Conv1d(width, width, 5, stride=2, padding=2)
+        self.recurrent = nn.GRU(width, width, bidirectional=True, batch_first=True)
+        self.output = nn.Linear(2 * width, symbols + 1)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames [batch, time, 80] of `lengths` [batch] to scores [batch, time', symbols + 1] and their lengths."""
+        lengths = (lengths + 1) // 2
+        x = torch.relu(self.first(frames.transpose(1, 2)))
+        # Without the mask a padded utterance would end differently from the same one alone.
+        x = x * (torch.arange(x.shape[2]) < lengths[:, None])[:, None]
+        lengths = (lengths + 1) // 2
+        x = self.dropout(torch.relu(self.second(x))).transpose(1, 2)
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        x, _ = pad_packed_sequence(self.recurrent(packed)[0], batch_first=True)
+        return self.output(self.dropout(x)), lengths
+
+
+class PhonemeRecognizer:
+    """A trained network with its feature statistics and its lexicon."""
+
+    def __init__(
+        self, network: PhonemeNetwork, mean: Tensor, deviation: Tensor, lexicon: Lexicon, word_penalty: float
+    ) -> None:
+        self.network = network.eval()
+        self.mean = mean
+        self.deviation = deviation
+        self.lexicon = lexicon
+        self._decode = LexiconDecoder(lexicon, word_penalty)
+
+    def features(self, audio: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Normalized log-mel frames [frames, 80]."""
+        return (log_mel(audio, MELS) - self.mean.numpy()) / self.deviation.numpy()
+
+    @torch.inference_mode()
+    def __call__(self, audios: Sequence[npt.NDArray[Any]]) -> list[str]:
+        """What is said in each of `audios` ([samples]): words of the lexicon, "" for audio without speech or samples."""
+        texts = [""] * len(audios)
+        heard = [i for i, audio in enumerate(audios) if len(audio)]
+        if not heard:
+            return texts
+        frames = [self.features(audios[i]) for i in heard]
+        scores, lengths = self.network(pad(frames, 0), torch.tensor([len(part) for part in frames]))
+        for i, part, length in zip(heard, scores.log_softmax(-1), lengths, strict=True):
+            texts[i] = self._decode(part[:length].numpy())
+        return texts
+
+
+RECOGNIZERS = {"phoneme_ctc": PhonemeRecognizer}
+
+
+def train(
+    frames: Sequence[npt.NDArray[np.float32]],
+    targets: Sequence[Sequence[int]],
+    symbols: int,
+    config: RecognizerConfig,
+    context: Any,
+) -> PhonemeNetwork:
+    """Train a network on normalized `frames` with their symbol classes, for `config.steps` steps."""
+    torch.manual_seed(config.seed)
+    network = PhonemeNetwork(symbols, config.width, config.dropout)
+    optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, config.learning_rate, total_steps=config.steps, pct_start=min(0.05, 50 / config.steps)
+    )
+    random = np.random.default_rng(config.seed)
+    chosen = batches_of_similar_length([len(part) for part in frames], config.batch_size, config.steps, random)
+    for step, indices in enumerate(chosen):
+        batch = [disturbed(frames[i], config.noise, random) for i in indices]
+        scores, lengths = network(pad(batch, 0), torch.tensor([len(part) for part in batch]))
+        loss = nn.functional.ctc_loss(
+            scores.log_softmax(-1).transpose(0, 1),
+            torch.tensor([symbol for i in indices for symbol in targets[i]]),
+            lengths,
+            torch.tensor([len(targets[i]) for i in indices]),
+            blank=symbols,
+            zero_infinity=True,
+        )
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        if step % 10 == 0:
+            context.report(done=step, total=config.steps, loss=loss.item(), learning_rate=schedule.get_last_lr()[0])
+    return network
+
+
+def disturbed(
+    frames: npt.NDArray[np.float32], noise: float, random: np.random.Generator
+) -> npt.NDArray[np.float32]:
+    """A copy with a random offset for each band, a band of up to 9 mels and a stretch of up to 4 frames set to zero."""
+    copy = frames + noise * random.standard_normal(frames.shape[1], dtype=np.float32)
+    mel = int(random.integers(0, frames.shape[1] - 9))
+    copy[:, mel : mel + int(random.integers(0, 10))] = 0
+    time = int(random.integers(0, len(frames)))
+    copy[time : time + int(random.integers(0, 5))] = 0
+    return copy
+
+
+def count_errors(references: Sequence[str], heard: Sequence[str]) -> dict[str, float | int]:
+    """Word error rate over all of `heard`, with the counts it is made of."""
+    result = jiwer.process_words(list(references), list(heard))
+    return {
+        "wer": result.wer,
+        "n": len(references),
+        "hits": result.hits,
+        "substitutions": result.substitutions,
+        "deletions": result.deletions,
+        "insertions": result.insertions,
+    }
+
+
+def load_recognizer(folder: Path) -> PhonemeRecognizer:
+    """The recognizer of a `recognizer` artifact."""
+    settings = json.loads((folder / "recognizer.json").read_text(encoding="utf-8"))
+    tensors = load_file(folder / "recognizer.safetensors")
+    mean, deviation = tensors.pop("mean"), tensors.pop("deviation")
+    lexicon = Lexicon(settings["lexicon"])
+    network = PhonemeNetwork(len(lexicon.symbols), settings["width"], 0.0)
+    network.load_state_dict(tensors)
+    return RECOGNIZERS[settings["name"]](network, mean, deviation, lexicon, settings["word_penalty"])
+
+
+def save_recognizer(folder: Path, recognizer: PhonemeRecognizer, config: RecognizerConfig) -> None:
+    """Write recognizer.safetensors (the network, and the mean and deviation of its features) and recognizer.json."""
+    tensors = recognizer.network.state_dict() | {"mean": recognizer.mean, "deviation": recognizer.deviation}
+    save_file(tensors, folder / "recognizer.safetensors")
+    lexicon = recognizer.lexicon
+    settings = {
+        "name": config.name,
+        "width": config.width,
+        "word_penalty": config.word_penalty,
+        "symbols": lexicon.symbols,
+        "lexicon": lexicon.pronunciations,
+        "homophones": lexicon.homophones,
+    }
+    (folder / "recognizer.json").write_text(json.dumps(settings, ensure_ascii=False), encoding="utf-8")
+
+
+def in_batches(recognizer: PhonemeRecognizer, audios: Sequence[npt.NDArray[Any]], size: int = 32) -> list[str]:
+    """Recognize any number of audios, `size` at a time."""
+    return [text for i in range(0, len(audios), size) for text in recognizer(audios[i : i + size])]
+
+
+@one_thread
+def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: Any) -> dict[str, Any]:
+    """Train on the quantizer's utterances, natural and vocoded, and test on judge.jsonl.
+
+    Writes recognizer.safetensors, recognizer.json, wer.json and judge.jsonl {id, text, heard_natural,
+    heard_resynthesized}. Homophones count as the same word.
+    """
+    settings = read_settings(RecognizerConfig, config, "recognizer")
+    voice = read_settings(SynthesizerConfig, settings.synthesizer, "synthesizer")
+    encoder, quantizer = load_quantizer(inputs["quantizer"])
+    vocoder: Vocoder = load_vocoder(inputs["vocoder"])
+
+    rows = list(jsonl.read(inputs["quantizer"] / "utterances.jsonl"))
+    words = json.loads((inputs["corpus"] / "spoken.json").read_text(encoding="utf-8"))
+    lexicon, symbols = make_lexicon(words, [row["text"] for row in rows], voice.voice)
+    classes = {symbol: i for i, symbol in enumerate(lexicon.symbols)}
+    targets = [[classes[symbol] for symbol in spoken] for spoken in symbols]
+
+    def vocoded(audio: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        return vocoder(quantizer(encoder(audio)).tolist())
+
+    natural = slices(np.load(inputs["quantizer"] / "audio.npy", mmap_mode="r"), rows)
+    frames = [log_mel(audio, MELS) for audio in natural]
+    for done, audio in enumerate(natural):
+        frames.append(log_mel(vocoded(audio), MELS))
+        if done % 10 == 0:
+            context.report(done=0, total=settings.steps, vocoded=done)
+    everything = np.concatenate(frames)
+    mean, deviation = everything.mean(axis=0), everything.std(axis=0)
+    normalized = [(part - mean) / deviation for part in frames]
+    network = train(normalized, targets + targets, len(lexicon.symbols), settings, context)
+    statistics = torch.from_numpy(mean), torch.from_numpy(deviation)
+    recognizer = PhonemeRecognizer(network, *statistics, lexicon, settings.word_penalty)
+    save_recognizer(out, recognizer, settings)
+
+    held_out = list(jsonl.read(inputs["corpus"] / "judge.jsonl"))
+    synthesizer = make_synthesizer(voice, stream="judge")
+    audios = [to_int16(synthesizer(row["text"]).audio) for row in held_out]
+    heard_natural = in_batches(recognizer, audios)
+    heard_resynthesized = in_batches(recognizer, [vocoded(audio) for audio in audios])
+    references = [lexicon.canonical(row["text"]) for row in held_out]
+    wer = {
+        "natural": count_errors(references, heard_natural),
+        "resynthesized": count_errors(references, heard_resynthesized),
+    }
+    (out / "wer.json").write_text(json.dumps(wer, ensure_ascii=False), encoding="utf-8")
+    jsonl.write(
+        out / "judge.jsonl",
+        (
+            {"id": row["id"], "text": row["text"], "heard_natural": natural_text, "heard_resynthesized": vocoded_text}
+            for row, natural_text, vocoded_text in zip(held_out, heard_natural, heard_resynthesized, strict=True)
+        ),
+    )
+    context.report(done=settings.steps, total=settings.steps)
+    return {f"wer_{kind}": round(float(counts["wer"]), 4) for kind, counts in wer.items()}

@@ -1,0 +1,233 @@
+"""The training loop: DeepSpeed, token-exact mean loss, checkpoints that are gone on from to the bit."""
+
+import json
+import math
+import os
+import random
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import deepspeed
+import torch
+from torch.nn import functional
+from transformers import get_cosine_with_min_lr_schedule_with_warmup
+
+from src.model.chat import IGNORE, Example
+from src.train.batches import batches
+
+METRICS_EVERY = 10
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss is not a number."""
+
+
+@dataclass(frozen=True)
+class Optimization:
+    lr: float
+    epochs: int
+    warmup_ratio: float
+    min_lr_ratio: float
+    """Where the cosine ends, as a share of `lr`."""
+    weight_decay: float
+    betas: tuple[float, float]
+    max_grad_norm: float
+    batch_tokens: int | None
+    batch_size: int | None
+    max_length: int
+    """Longer examples are dropped and counted."""
+    seed: int
+    ranks: int
+    """Processes that train together."""
+    deepspeed: Mapping[str, Any] = field(default_factory=dict)
+    """DeepSpeed's own configuration: ZeRO stage, offload, precision."""
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "Optimization":
+        return cls(**{**config, "betas": tuple(config["betas"])})
+
+
+class ResponseLoss(torch.nn.Module):
+    """Cross-entropy on the labelled tokens; logits are computed only for them."""
+
+    def __init__(self, model: torch.nn.Module):
+        super().__init__()
+        self.model = model
+        causal = getattr(getattr(model, "base_model", None), "model", model) if hasattr(model, "peft_config") else model
+        self.__dict__["backbone"], self.__dict__["head"] = causal.model, causal.lm_head
+
+    def forward(self, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """ids, labels: [batch, length], padded on the right, where a causal model needs no mask. Returns the summed loss."""
+        hidden = self.backbone(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+        targets = labels[:, 1:]
+        kept = targets != IGNORE
+        return functional.cross_entropy(self.head(hidden[kept]).float(), targets[kept], reduction="sum")
+
+
+def collate(examples: Sequence[Example], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Right-padded ids and labels, each [batch, longest]."""
+    length = max(len(example.ids) for example in examples)
+    ids = torch.zeros(len(examples), length, dtype=torch.long)
+    labels = torch.full((len(examples), length), IGNORE)
+    for row, example in enumerate(examples):
+        n = len(example.ids)
+        ids[row, :n] = torch.tensor(example.ids)
+        labels[row, :n] = torch.tensor(example.labels)
+    return ids.to(device), labels.to(device)
+
+
+@dataclass
+class History:
+    """What a training run leaves beside its weights."""
+
+    metrics: list[dict[str, float]]
+    """Reproducible: step, loss, learning_rate, gradient_norm, tokens."""
+    summary: dict[str, Any]
+    """Counts, and figures of speed that differ from run to run."""
+
+
+def train(
+    model: torch.nn.Module, examples: Sequence[Example], settings: Optimization, stage: str, context: Any,
+    checkpoint_seconds: float = 60.0,
+) -> History:  # fmt: skip
+    """Train `model` in place; goes on from the checkpoint in `context.work`, if there is one.
+
+    Every rank calls this with the same examples and takes its share of each batch. The loss is the mean over all
+    labelled tokens of the global batch, whatever the number of ranks.
+
+    Raises TrainingDiverged when the loss is not finite, ValueError when no example is short enough.
+    """
+    deepspeed.init_distributed(dist_backend="nccl" if torch.cuda.is_available() else "gloo", verbose=False)
+    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    kept = [example for example in examples if len(example.ids) <= settings.max_length]
+    if not kept:
+        raise ValueError(f"stage {stage}: max_length={settings.max_length} leaves none of {len(examples)} examples")
+    lengths = [len(example.ids) for example in kept]
+    rng = random.Random(f"{settings.seed}-{stage}-batches")
+    plan = [
+        batch
+        for _ in range(settings.epochs)
+        for batch in batches(lengths, rng, settings.batch_tokens, settings.batch_size)
+    ]
+
+    torch.set_flush_denormal(True)  # tiny second moments make a CPU many times slower
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(
+        parameters, lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay, fused=True
+    )
+    schedule = get_cosine_with_min_lr_schedule_with_warmup(
+        optimizer,
+        math.ceil(settings.warmup_ratio * len(plan)),
+        len(plan),
+        min_lr_rate=settings.min_lr_ratio,
+    )
+    torch.manual_seed(settings.seed)
+    engine, *_ = deepspeed.initialize(
+        model=ResponseLoss(model),
+        model_parameters=parameters,
+        optimizer=optimizer,
+        lr_scheduler=schedule,
+        config={
+            "train_micro_batch_size_per_gpu": 1,
+            "gradient_clipping": settings.max_grad_norm,
+            "steps_per_print": 10**9,
+            "zero_allow_untested_optimizer": True,
+            **settings.deepspeed,
+        },
+    )
+    engine.train()
+
+    checkpoints = context.work / "checkpoints"
+    state = {"step": 0, "tokens": 0, "metrics": []}
+    if (checkpoints / "latest").exists():
+        state, torch_state = _resume(engine, checkpoints)
+        torch.set_rng_state(torch_state)
+    first, started, saved = state["step"], time.monotonic(), time.monotonic()
+    tokens_before = state["tokens"]
+
+    for step in range(first, len(plan)):
+        batch = plan[step]
+        ids, labels = collate([kept[i] for i in batch[rank::world] or batch[:1]], engine.device)
+        if not batch[rank::world]:  # fewer examples than ranks: this one has no share of the loss
+            labels = torch.full_like(labels, IGNORE)
+        labelled = sum(label != IGNORE for i in batch for label in kept[i].labels[1:])
+        loss = engine(ids, labels) * (world / labelled)
+        engine.backward(loss)
+        rate = engine.get_lr()[0]
+        if not math.isfinite(value := _mean_over_ranks(loss.detach(), world)):
+            raise TrainingDiverged(f"stage {stage}: the loss is {value} at step {step + 1} of {len(plan)}, "
+                                   f"learning rate {rate:.3g}; try a lower train.lr")  # fmt: skip
+        logged = (step + 1) % METRICS_EVERY == 0 or step + 1 == len(plan)
+        sharded = engine.zero_optimization_stage() > 0
+        if logged and not sharded:
+            norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]).item()
+        engine.step()
+        if logged and sharded:  # the gradients are gone, but ZeRO keeps the norm of its last step
+            norm = float(engine.get_global_grad_norm())
+        state["tokens"] += sum(lengths[i] for i in batch)
+        state["step"] = step + 1
+        if logged:
+            state["metrics"].append(
+                {
+                    "step": step + 1,
+                    "loss": value,
+                    "learning_rate": rate,
+                    "gradient_norm": norm,
+                    "tokens": state["tokens"],
+                }
+            )
+            speed = (state["tokens"] - tokens_before) / (time.monotonic() - started)
+            context.report(done=step + 1, total=len(plan), tokens_per_second=round(speed), **state["metrics"][-1])
+        if _agree(time.monotonic() - saved > checkpoint_seconds, world) and step + 1 < len(plan):
+            _checkpoint(engine, checkpoints, state, rank)
+            saved = time.monotonic()
+    seconds = time.monotonic() - started
+    summary = {
+        "examples": len(kept),
+        "dropped_too_long": len(examples) - len(kept),
+        "steps": len(plan),
+        "tokens": state["tokens"],
+        "tokens_per_second": round((state["tokens"] - tokens_before) / max(seconds, 1e-9)),
+        "resumed_at_step": first,
+        "final_loss": state["metrics"][-1]["loss"] if state["metrics"] else None,
+        "trainable_parameters": sum(parameter.numel() for parameter in parameters),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+    }
+    return History(state["metrics"], summary)
+
+
+def _mean_over_ranks(loss: torch.Tensor, world: int) -> float:
+    if world > 1:
+        torch.distributed.all_reduce(loss)
+    return loss.item() / world
+
+
+def _agree(wish: bool, world: int) -> bool:
+    """Whether rank 0 wishes: clocks differ between ranks, and all must save together."""
+    if world == 1:
+        return wish
+    flag = torch.tensor([float(wish)])
+    torch.distributed.broadcast(flag, 0)
+    return bool(flag.item())
+
+
+def _checkpoint(engine: Any, folder: Path, state: dict[str, Any], rank: int) -> None:
+    """Save everything that the next step depends on; the one before is removed only then."""
+    tag = f"step-{state['step']}"
+    client = {"state": json.dumps(state), "torch": torch.get_rng_state()}
+    engine.save_checkpoint(str(folder), tag=tag, client_state=client)
+    if rank == 0:
+        for old in folder.iterdir():
+            if old.is_dir() and old.name != tag:
+                shutil.rmtree(old)
+
+
+def _resume(engine: Any, folder: Path) -> tuple[dict[str, Any], torch.Tensor]:
+    path, client = engine.load_checkpoint(str(folder))
+    if path is None:
+        raise RuntimeError(f"the checkpoint in {folder} cannot be loaded; remove that folder to start the stage again")
+    return json.loads(client["state"]), client["torch"]

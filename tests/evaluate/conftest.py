@@ -1,0 +1,160 @@
+"""A tiny model that has learned its answers by heart, right and wrong ones, and artifacts around it."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from src.data import jsonl, prompts
+from src.data.words import split_words
+from src.evaluate.evaluate import ASR_INSTRUCTION, TTS_INSTRUCTION
+from src.model.tokenizer import build_tokenizer
+
+UNITS = 24
+WORDS = ["paris", "rome", "lions", "bears", "red", "blue", "green", "what", "is", "one", "two", "capital", "animal"]
+
+
+def units_of_word(word: str) -> list[int]:
+    """Two units a word, so that the fake recognizer can tell which word it was."""
+    i = WORDS.index(word)
+    return [i % 5, 5 + i]
+
+
+class FakeVocoder:
+    """One sample a unit."""
+
+    clusters = UNITS
+
+    def __call__(self, units: Sequence[int]) -> np.ndarray:
+        assert len(units) and max(units) < self.clusters
+        return np.array(units, np.float32) / self.clusters
+
+
+def fake_recognizer(audios: Sequence[np.ndarray]) -> list[str]:
+    texts = []
+    for audio in audios:
+        units = [round(float(sample) * UNITS) for sample in audio]
+        texts.append(" ".join(WORDS[unit - 5] for unit in units if 5 <= unit < 5 + len(WORDS)))
+    return texts
+
+
+SETS = {"places": ["paris", "rome"], "beasts": ["lions", "bears"]}
+QUESTIONS = {"places": "what is capital {}", "beasts": "what is animal {}"}
+INSTRUCTIONS = [
+    ("two colors with no comma", ["punctuation:no_comma"], [{}], "red blue"),
+    ("two colors and blue", ["punctuation:no_comma", "keywords:existence"], [{}, {"keywords": ["blue"]}], "red, green"),
+    ("red first", ["startend:quotation"], [{}], '"red" blue'),
+]
+SENTENCES = ["paris is red", "lions is blue"]
+
+
+def spoken(text: str) -> dict:
+    words = text.split()
+    return {"words": words, "units": [units_of_word(word) for word in words]}
+
+
+@pytest.fixture(scope="session")
+def artifacts(tmp_path_factory) -> dict[str, Path]:
+    """Folders of a corpus, of its units, and of a model that answers as `talks` below say."""
+    store = tmp_path_factory.mktemp("store")
+    corpus, units = store / "corpus", store / "units"
+    corpus.mkdir()
+    units.mkdir()
+    questions, talks = [], []
+    for name, answers in SETS.items():
+        for i, answer in enumerate(answers):
+            question = QUESTIONS[name].format(["one", "two"][i])
+            questions.append({"id": f"{name}-{i}", "set": name, "question": question, "answers": [answer]})
+            # by text: all right. Spoken: the second of each set is wrong in text, all are right in speech but the last
+            talks.append((question, answer))
+            text = answer if i == 0 else "green"
+            said = "red" if answer == "bears" else answer
+            response = prompts.sqa_response(question, text, [said], [units_of_word(said)])
+            if answer == "rome":
+                response = response.replace("\n\nrome", "")  # format broken: two parts only
+            talks.append((prompts.sqa(prompts.flatten(spoken(question)["units"])), response))
+    for prompt, _, _, response in INSTRUCTIONS:
+        talks.append((prompt, response))
+    for text, heard in zip(SENTENCES, ["paris is blue", "lions blue"], strict=True):
+        own = spoken(text)
+        talks.append((prompts.asr(prompts.flatten(own["units"]), ASR_INSTRUCTION), heard))
+        talks.append((prompts.tts(text, TTS_INSTRUCTION), prompts.interleave(own["words"], own["units"])))
+    jsonl.write(corpus / "eval_qa.jsonl", questions)
+    jsonl.write(
+        corpus / "eval_ifeval.jsonl",
+        (
+            {"key": key, "prompt": prompt, "instruction_id_list": names, "kwargs": kwargs}
+            for key, (prompt, names, kwargs, _) in enumerate(INSTRUCTIONS)
+        ),
+    )
+    rows = [{"id": q["id"], "set": q["set"], "question": spoken(q["question"])} for q in questions]
+    jsonl.write(units / "eval_qa.jsonl", rows)
+    sentences = [{"id": f"eval-{i}", "text": text, **spoken(text)} for i, text in enumerate(SENTENCES)]
+    jsonl.write(units / "eval_asr.jsonl", sentences)
+    learn_by_heart(store / "model" / "model", talks)
+    return {"model": store / "model", "corpus": corpus, "units": units, "vocoder": store, "recognizer": store}
+
+
+def learn_by_heart(folder: Path, talks: list[tuple[str, str]]) -> None:
+    """Train a tiny Llama until it gives exactly these responses."""
+    known = sorted({word for talk in talks for text in talk for word in split_words(prompts.UNIT.sub(" ", text))})
+    tokenizer = build_tokenizer(known, UNITS)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        tie_word_embeddings=False,
+    )
+    model = LlamaForCausalLM(config)
+    rows = []
+    for user, assistant in talks:
+        asked = [{"role": "user", "content": user}]
+        prompt = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=False)
+        rows.append((prompt, tokenizer(assistant + "<|eot_id|>", add_special_tokens=False)["input_ids"]))
+    width = max(len(prompt) + len(response) for prompt, response in rows)
+    ids = torch.full((len(rows), width), tokenizer.pad_token_id)
+    labels = torch.full((len(rows), width), -100)
+    for i, (prompt, response) in enumerate(rows):
+        ids[i, : len(prompt) + len(response)] = torch.tensor(prompt + response)
+        labels[i, len(prompt) : len(prompt) + len(response)] = torch.tensor(response)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    for _ in range(300):
+        loss = model(input_ids=ids, attention_mask=(ids != tokenizer.pad_token_id).long(), labels=labels).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if loss < 1e-2:
+            break
+    assert loss < 1e-2
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+@pytest.fixture
+def speech(monkeypatch) -> None:
+    """Fakes in place of the vocoder and the recognizer."""
+    for name, loader in (("vocoder", lambda folder: FakeVocoder()), ("recognizer", lambda folder: fake_recognizer)):
+        module = ModuleType(f"src.speech.{name}")
+        setattr(module, f"load_{name}", loader)
+        monkeypatch.setitem(sys.modules, f"src.speech.{name}", module)
+
+
+@pytest.fixture
+def context() -> SimpleNamespace:
+    """Keeps what is reported."""
+    reports: list[dict] = []
+    return SimpleNamespace(report=lambda **numbers: reports.append(numbers), reports=reports)
+

@@ -1,0 +1,127 @@
+"""The plan: sharing, order, priorities, estimates, and its frozen form."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from src.grid.errors import PlanError
+from src.grid.execute import execute, main
+from src.grid.plan import Plan, make_plan
+from src.grid.step import Step
+from src.grid.store import Store
+from tests.grid.toys import toy, toy_row
+
+
+def small() -> Plan:
+    """a -> b -> (d, e); a -> c. Rows: d; e with c as its curve."""
+    return make_plan(rows(), Store(Path("nowhere")))
+
+
+def rows() -> list:
+    a = toy("a")
+    b, c = toy("b", 2, {"a": a}), toy("c", 3, {"a": a})
+    d, e = toy("d", 4, {"b": b}), toy("e", 5, {"b": toy("b", 2, {"a": toy("a")})})
+    return [toy_row("one", d), toy_row("two", e, {"x": c})]
+
+
+def by_label(plan: Plan) -> dict:
+    return {entry.step.label: entry for entry in plan.entries.values()}
+
+
+def test_equal_steps_are_planned_once_and_inputs_come_first() -> None:
+    plan = small()
+    labels = [entry.step.label for entry in plan.entries.values()]
+    assert sorted(labels) == ["a", "b", "c", "d", "e"]
+    for entry in plan.entries.values():
+        assert all(labels.index(s.label) < labels.index(entry.step.label) for s in entry.step.inputs.values())
+    assert {label: entry.rows for label, entry in by_label(plan).items()} == {
+        "a": ("one", "two"), "b": ("one", "two"), "c": ("two",), "d": ("one",), "e": ("two",),
+    }  # fmt: skip
+
+
+def test_totals_with_and_without_sharing() -> None:
+    plan = small()
+    assert (plan.shared().steps, plan.shared().seconds) == (5, 5.0)
+    assert (plan.unshared().steps, plan.unshared().seconds) == (7, 7.0)
+    assert plan.to_compute() == plan.shared()
+
+
+def test_priority_is_the_longest_path_ahead() -> None:
+    priorities = {label: entry.priority for label, entry in by_label(small()).items()}
+    assert priorities == {"a": 3.0, "b": 2.0, "c": 1.0, "d": 1.0, "e": 1.0}
+
+
+def test_makespan_of_one_two_and_many_workers() -> None:
+    plan = small()
+    assert [plan.makespan(workers) for workers in (1, 2, 9)] == [5.0, 3.0, 3.0]
+    wide = Step("ranks", "wide", {}, {}, seconds=2.0, ranks=2)
+    plan = make_plan([toy_row("one", wide), toy_row("two", toy("a"))], Store(Path("nowhere")))
+    assert [plan.makespan(workers) for workers in (1, 2, 3)] == [3.0, 3.0, 2.0]
+
+
+def test_what_the_store_has_is_cached_and_its_times_are_used(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first = toy("a", 1, seed=0)
+    execute(first, store)
+    other = toy("a", 1, seed=1)
+    unlike = toy("a", 2, seed=1)
+    plan = make_plan([toy_row("one", first), toy_row("two", other), toy_row("three", unlike)], store)
+    assert [entry.cached for entry in plan.entries.values()] == [True, False, False]
+    seconds = [entry.seconds for entry in plan.entries.values()]
+    assert seconds[0] == seconds[1] == store.manifest(first)["seconds"] < 1.0
+    assert seconds[2] == 1.0
+    assert plan.to_compute().steps == 2
+
+
+def test_planning_writes_nothing(tmp_path: Path) -> None:
+    make_plan(rows(), Store(tmp_path / "store"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_frozen_plan_is_read_back_as_it_was(tmp_path: Path) -> None:
+    plan = small()
+    plan.save(tmp_path / "plan.json")
+    back = Plan.load(tmp_path / "plan.json")
+    assert back == plan
+    assert [entry.step.name for entry in back.entries.values()] == list(plan.entries)
+    assert back["a-" + by_label(plan)["a"].step.fingerprint[:8]].config == {"number": 1}
+
+
+def test_a_step_can_be_run_alone_by_name_from_a_frozen_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    grid = tmp_path / "grids" / "g"
+    grid.mkdir(parents=True)
+    plan = small()
+    file = grid / "plan.json"
+    plan.save(file)
+    steps = {label: entry.step for label, entry in by_label(plan).items()}
+    store = Store(tmp_path / "store")
+
+    assert main([str(file), steps["b"].name]) == 1, "its input is not there yet"
+    assert f"needs {steps['a'].name}" in (grid / "failures" / f"{steps['b'].name}.txt").read_text()
+    assert main([str(file), steps["a"].name]) == 0
+    assert main([str(file), steps["b"].name]) == 0
+    assert store.manifest(steps["b"])["summary"] == {"number": 3}
+    assert not list((grid / "failures").iterdir())
+
+    capsys.readouterr()
+    assert main([str(file), "nonsense"]) == 2
+    said = capsys.readouterr().err
+    assert "nonsense" in said and steps["a"].name in said
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"steps": [], "rows": [{}]}', '{"steps": [{}], "rows": []}'])
+def test_what_is_not_a_plan_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "plan.json").write_text(text)
+    with pytest.raises(PlanError, match=r"plan\.json"):
+        Plan.load(tmp_path / "plan.json")
+
+
+def test_a_plan_that_was_edited_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "plan.json"
+    small().save(file)
+    data = json.loads(file.read_text())
+    data["steps"][0]["config"]["number"] = 99
+    file.write_text(json.dumps(data))
+    with pytest.raises(PlanError, match="launch the grid again"):
+        Plan.load(file)

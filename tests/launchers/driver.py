@@ -1,0 +1,42 @@
+"""A driver to be run, interrupted and killed by the tests: `python -m tests.launchers.driver ROOT SPEC.json`.
+
+SPEC is a list of [label, number, {role: label}, config, ranks]; one row ends in each step that no other step reads.
+"""
+
+import json
+import sys
+import types
+from pathlib import Path
+
+from rich.console import Console
+
+from launchers.grid import Grid
+from launchers.local import run_grid
+from src.grid.plan import Plan, make_plan
+from src.grid.step import Step
+from src.grid.store import Store
+from tests.grid.toys import toy_row
+
+
+def write(rows: list, plan: Plan, store: Store, grid: Path) -> str:
+    """In the place of the real report: the number of each row."""
+    numbers = {row.name: store.manifest(row.evaluate)["summary"] for row in rows if store.lookup(row.evaluate)}
+    return f"table {json.dumps(numbers, sort_keys=True)}"
+
+
+def main(root: Path, spec: Path) -> None:
+    steps: dict[str, Step] = {}
+    for label, number, inputs, config, ranks in json.loads(spec.read_text()):
+        kind = "ranks" if ranks > 1 else "toy"
+        sources = {role: steps[source] for role, source in inputs.items()}
+        steps[label] = Step(kind, label, {"number": number, **config}, sources, seconds=1.0, ranks=ranks)
+    read = {source.label for step in steps.values() for source in step.inputs.values()}
+    rows = [toy_row(label, step) for label, step in steps.items() if label not in read]
+    sys.modules["src.report.report"] = types.SimpleNamespace(write=write)  # type: ignore[assignment]
+    store = Store(root / "store")
+    grid = Grid(rows, make_plan(rows, store), store, root / "grids" / "toy", plan_only=False, cells=[])
+    run_grid(grid, 2, Console(width=200))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

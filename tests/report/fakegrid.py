@@ -1,0 +1,257 @@
+"""A grid with made-up results in a real store: what the report reads, without a model."""
+
+import hashlib
+import json
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from src.grid.cell import Row
+from src.grid.plan import Plan, make_plan
+from src.grid.step import Step
+from src.grid.store import Store
+
+SETS = ("countries", "animals", "people")
+LABELS = {
+    "original": "Original",
+    "none": "None",
+    "merge_linear": "Merge (Linear)",
+    "merge_ties": "Merge (TIES)",
+    "merge_dare": "Merge (DARE)",
+    "scale_14": "Scaling (alpha 14)",
+    "scale_15": "Scaling (alpha 15)",
+    "replay": "Replay",
+    "merge_linear_replay": "Merge (Linear) w/ R",
+    "merge_ties_replay": "Merge (TIES) w/ R",
+    "merge_dare_replay": "Merge (DARE) w/ R",
+    "scale_14_replay": "Scaling (alpha 14) w/ R",
+    "scale_15_replay": "Scaling (alpha 15) w/ R",
+}
+SKILL = {  # how often it is right: in text, at instructions, to spoken questions in text, in speech
+    "original": (0.98, 0.82, 0.0, 0.0),
+    "none": (0.2, 0.03, 0.2, 0.15),
+    "replay": (0.78, 0.76, 0.6, 0.42),
+}
+WORDS = ["red", "green", "blue", "small", "large", "north", "south", "gold", "silver", "seven"]
+EVIL = "<script>alert('x')</script>"
+
+
+@dataclass
+class FakeGrid:
+    """`root` is an outputs folder; steps are published as they are asked for, unless their name is in `without`."""
+
+    root: Path
+    n: int = 20
+    recorded: int = 3
+    seconds: float = 0.1
+    evil: bool = False
+    rows: list[Row] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.store = Store(self.root / "store")
+        self.store.root.mkdir(parents=True, exist_ok=True)
+        self.grid = self.root / "grids" / "fake"
+
+    def plan(self) -> Plan:
+        return make_plan(self.rows, self.store)
+
+    def add(
+        self, names: Sequence[str] = tuple(LABELS), seeds: Sequence[int] = (0,), publish: bool = True, **settings: Any
+    ) -> "FakeGrid":
+        """Rows of these strategies; `settings` are further ones (`replay_ratio=0.2`)."""
+        for seed in seeds:
+            for name in names:
+                self.rows.append(self._row(name, seed, settings, publish))
+        return self
+
+    def _row(self, name: str, seed: int, settings: dict[str, Any], publish: bool) -> Row:
+        corpus = self._step("corpus", "corpus", {"seed": seed, "n": self.n}, {}, 1.5, self._corpus)
+        quantizer = self._step("quantizer", "quantizer", {"units": 100}, {"corpus": corpus}, 9, _nothing)
+        vocoder = self._step("vocoder", "vocoder", {}, {"quantizer": quantizer}, 50, _nothing)
+        ears = {"corpus": corpus, "quantizer": quantizer, "vocoder": vocoder}
+        judge = self._step("recognizer", "recognizer", {}, ears, 90, _judge)
+        units = self._step("units", "units", {}, {"corpus": corpus, "quantizer": quantizer}, 12, self._units)
+        base = self._step("base", "base", {"seed": seed}, {"corpus": corpus}, 240, _metrics)
+        speech = {"corpus": corpus, "units": units, "vocoder": vocoder, "recognizer": judge}
+        ratio = settings.get("replay_ratio", 0.4)
+        replay = {"pool": "pool", "ratio": ratio} if "replay" in name else None
+        method = name.split("_")[1] if name.startswith("merge") else None
+        alpha = int(name.split("_")[1]) if name.startswith("scale") else None
+        config = {
+            "profile": "fake",
+            "seed": seed,
+            "outputs": str(self.root),
+            "strategy": {"name": name, "label": LABELS[name]},
+            "data": {"seed": 0, "facts": self.n},
+            "model": {"seed": seed},
+            "replay": {"enabled": replay is not None, "ratio": ratio},
+            "merge": {"method": method, "seed": seed if method else 0},
+            "discount": {"alpha": alpha},
+            "tracker": {"mode": "disabled", "project": "palimpsest", "entity": None},
+        }
+        if name == "original":
+            step = self._evaluate(name, base, "", {"corpus": corpus}, publish)
+            return Row(name, LABELS[name], seed, config, step)
+        chain: dict[str, Step] = {}
+        previous = base
+        for i, stage in enumerate(("asr", "tts", "sqa")):
+            label = f"train-{stage}" + ("-replay" if replay else "")
+            inputs = {"base": base, "corpus": corpus, "units": units} | ({"previous": previous} if i else {})
+            own = {"stage": stage, "seed": seed, "replay": replay}
+            previous = self._step("train", label, own, inputs, 55, _metrics)
+            chain[stage] = previous
+        if method is None and alpha is None:
+            curve = {
+                stage: self._evaluate(name, model, stage, speech if stage == "sqa" else {"corpus": corpus}, publish)
+                for stage, model in chain.items()
+            }
+            return Row(name, LABELS[name], seed, config, curve["sqa"], curve, judge)
+        if method:
+            merge = {"method": method, "seed": seed}
+            model = self._step("merge", name.replace("_", "-"), merge, {"base": base, **chain}, 2, _nothing)
+        else:
+            sources = {"base": base, "stage": previous}
+            model = self._step("discount", name.replace("_", "-"), {"alpha": alpha}, sources, 1, _nothing)
+        return Row(name, LABELS[name], seed, config, self._evaluate(name, model, "", speech, publish), {}, judge)
+
+    def _step(self, kind: str, label: str, config: dict, inputs: dict, seconds: float, body: Any, publish=True) -> Step:
+        step = Step(kind, label, config, inputs, seconds)
+        if publish and self.store.lookup(step) is None:
+            out = self.root / "out"
+            out.mkdir()
+            body(out, random.Random(step.fingerprint))
+            self.store.publish(step, out, {"steps": 3}, seconds)
+        return step
+
+    def _evaluate(self, name: str, model: Step, stage: str, inputs: dict[str, Step], publish: bool) -> Step:
+        label = "-".join(part for part in ("evaluate", name.replace("_", "-"), stage) if part)
+        inputs = {"model": model, **inputs}
+        skill = SKILL["replay" if "replay" in name else name if name in SKILL else "none"]
+
+        def body(out: Path, rng: random.Random) -> None:
+            self._responses(out, rng, skill, "units" in inputs)
+
+        return self._step("evaluate", label, {"stage": stage}, inputs, 8, body, publish)
+
+    def _corpus(self, out: Path, rng: random.Random) -> None:
+        rows = [
+            {"id": f"{name}-{i}", "set": name, "question": _question(name, i), "answers": ["red"]}
+            for name in SETS
+            for i in range(self.n)
+        ]
+        _write(out / "eval_qa.jsonl", rows)
+
+    def _units(self, out: Path, rng: random.Random) -> None:
+        (out / "audio").mkdir()
+        for name in SETS:
+            for i in range(self.recorded):
+                _tone(out / "audio" / f"{name}-{i}.flac", rng, 4 * self.seconds)
+
+    def _responses(self, out: Path, rng: random.Random, skill: Sequence[float], spoken: bool) -> None:
+        (out / "audio").mkdir()
+        responses: list[dict[str, Any]] = []
+        scores: dict[str, dict[str, Any]] = {}
+
+        def put(key: str, verdicts: list[bool]) -> None:
+            p, n = sum(verdicts) / len(verdicts), len(verdicts)
+            scores[key] = {"value": p, "n": n, "standard_error": math.sqrt(p * (1 - p) / n)}
+
+        def answer(right: bool) -> str:
+            return "red" if right else EVIL if self.evil else rng.choice(WORDS[1:])
+
+        for name in SETS:
+            verdicts: dict[str, list[bool]] = {"t2t": [], "s2t": [], "s2s": []}
+            for i in range(self.n):
+                right, s2t, s2s = (rng.random() < p for p in (skill[0], skill[2], skill[3]))
+                verdicts["t2t"].append(right)
+                common = {"id": f"{name}-{i}", "set": name, "answers": ["red"]}
+                prompt = _question(name, i)
+                responses.append(
+                    {"task": "t2t", **common, "prompt": prompt, "response": answer(right), "correct": right}
+                )
+                if not spoken:
+                    continue
+                verdicts["s2t"].append(s2t)
+                verdicts["s2s"].append(s2s)
+                text, heard = answer(s2t), answer(s2s)
+                units = [rng.randrange(100) for _ in range(14)]
+                shown = "".join(f"<|{unit}|>" for unit in units)
+                responses.append(
+                    {
+                        "task": "sqa",
+                        **common,
+                        "prompt": shown,
+                        "response": f"{prompt}\n\n{text}\n\n{text}{shown}",
+                        "transcript": prompt,
+                        "text_answer": text,
+                        "units": units,
+                        "heard": heard,
+                        "correct_s2t": s2t,
+                        "correct_s2s": s2s,
+                    }
+                )
+                if i < self.recorded:
+                    _tone(out / "audio" / f"{name}-{i}.flac", rng, self.seconds)
+            for mode, values in verdicts.items():
+                if values:
+                    put(f"qa/{name}/{mode}", values)
+        followed = [rng.random() < skill[1] for _ in range(self.n)]
+        for i, right in enumerate(followed):
+            responses.append(
+                {
+                    "task": "ifeval",
+                    "id": i,
+                    "prompt": f"write about {WORDS[i % 10]} without the word {WORDS[(i + 3) % 10]}.",
+                    "response": "the sea is " + answer(right),
+                    "instructions": [f"keywords:{'forbidden_words' if i % 2 else 'existence'}"],
+                    "strict": [right],
+                    "loose": [right],
+                }
+            )
+        for key in ("prompt_strict", "instruction_strict", "prompt_loose", "instruction_loose"):
+            put(f"ifeval/{key}", followed)
+        if spoken:
+            for key in ("asr", "tts", "question"):
+                scores[f"wer/{key}"] = {"value": rng.uniform(0.02, 0.2), "n": self.n, "standard_error": None}
+            put("form/well_formed", [True] * self.n)
+        (out / "scores.json").write_text(json.dumps({"scores": scores, "settings": {"decoding": "greedy"}}))
+        _write(out / "responses.jsonl", responses)
+
+
+def _question(name: str, i: int) -> str:
+    return f"what is the color of {name} {WORDS[i % 10]} {i}"
+
+
+def _nothing(out: Path, rng: random.Random) -> None:
+    (out / "result.json").write_text("{}")
+
+
+def _judge(out: Path, rng: random.Random) -> None:
+    errors = {"natural": {"wer": 0.011, "n": 60}, "resynthesized": {"wer": 0.034, "n": 60}}
+    (out / "wer.json").write_text(json.dumps(errors))
+
+
+def _metrics(out: Path, rng: random.Random) -> None:
+    rows = [{"step": i, "loss": 3 / (i + 1), "lr": 2e-3, "gradient_norm": 1.0, "tokens": 100 * i} for i in range(9)]
+    _write(out / "metrics.jsonl", rows)
+
+
+def _tone(path: Path, rng: random.Random, seconds: float) -> None:
+    time = np.arange(int(16000 * seconds)) / 16000
+    wave = 0.3 * np.sin(2 * np.pi * rng.uniform(150, 500) * time) * np.hanning(len(time))
+    soundfile.write(path, wave.astype(np.float32), 16000)
+
+
+def _write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+def digest(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file directly in a folder."""
+    return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(folder.iterdir()) if f.is_file()}
