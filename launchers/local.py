@@ -1,8 +1,9 @@
 """The default launcher: run the plan in processes of this machine, independent steps side by side.
 
-A fork server imports the slow libraries once; every step is then a fork of it, so that it starts at once and shares
-nothing with the other steps. Steps are started in the order of their priority (the longest chain of work first). When
-one fails, the rest goes on. Whatever interrupts the run, the same command goes on from what is complete.
+A fork server imports the slow libraries once; every step that needs them is then a fork of it, so that it starts at
+once and shares nothing with the other steps. Steps are started in the order of their priority (the longest chain of
+work first). When one fails, the rest goes on. Whatever interrupts the run, the same command goes on from what is
+complete.
 """
 
 import multiprocessing
@@ -13,7 +14,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import connection, forkserver
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.context import ForkServerContext, ForkServerProcess, SpawnProcess
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,6 +31,8 @@ from src.grid.errors import ConfigError
 from src.grid.execute import ending, failure_file, work_on
 from src.grid.plan import Entry, Plan
 from src.grid.store import Store
+
+Process = ForkServerProcess | SpawnProcess
 
 GRACE = 5.0
 """Seconds that an interrupted step gets to end by itself."""
@@ -112,10 +115,11 @@ def run_plan(
     """Compute the plan's missing steps in `workers` processes. Ctrl-C ends it in order, with `interrupted` set."""
     waiting = {entry.step.name: entry for entry in sorted(plan.missing(), key=lambda entry: -entry.priority)}
     outcome = Outcome()
-    running: dict[str, ForkServerProcess] = {}
+    running: dict[str, Process] = {}
     if not waiting:
         return outcome
-    context = _fork_server(bodies, waiting.values(), grid / "logs" / "libraries.log", console)
+    forking = _fork_server(bodies, waiting.values(), grid / "logs" / "libraries.log", console)
+    spawning = multiprocessing.get_context("spawn")  # for steps that need not wait for the fork server's imports
     free = workers
     try:
         with View(plan, store, workers, console) as view:
@@ -125,6 +129,7 @@ def run_plan(
                     width = min(step.ranks, workers)
                     if width > free:
                         break  # and nothing less urgent goes first: a step of many ranks would wait for ever
+                    context = forking if bodies[step.kind].needs else spawning
                     process = context.Process(target=work_on, args=(step, store, grid, bodies), name=name)
                     process.start()
                     running[name] = process
@@ -220,7 +225,7 @@ def _failure(grid: Path, name: str, exitcode: int | None) -> tuple[str, Path]:
     return reason, file
 
 
-def _stop(processes: Iterable[ForkServerProcess]) -> None:
+def _stop(processes: Iterable[Process]) -> None:
     """End the steps with all their processes: asked first, so that leases are given back, then killed."""
     alive = list(processes)
     for sent in (signal.SIGTERM, signal.SIGKILL):

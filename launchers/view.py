@@ -91,6 +91,8 @@ class View:
         began = self.running.pop(step.name, None)
         self.ended[step.name] = outcome
         took = f" in {duration(time.monotonic() - began)}" if began is not None else ""
+        if self._live:
+            self._live.update(self._render())
         style = {"done": "green", "failed": "bold red"}.get(outcome, "yellow")
         self._line(f"{outcome:<9} {step.name}{took}{': ' + note if note else ''}", style)
 

@@ -78,11 +78,11 @@ def _compute(step: Step, bodies: Bodies, inputs: Mapping[str, Path], out: Path, 
     if step.ranks == 1:
         return _run_rank(0, 1, _free_port(), bodies[step.kind], step, inputs, out, work)
     context = multiprocessing.get_context("forkserver")
-    port = _free_port()
+    port, group = _free_port(), os.getpgrp()
     ranks = {}
     for rank in range(step.ranks):
         receiver, sender = context.Pipe(duplex=False)
-        arguments = (sender, rank, step.ranks, port, bodies[step.kind], step, inputs, out, work, _log_file())
+        arguments = (sender, rank, step.ranks, port, bodies[step.kind], step, inputs, out, work, group, _log_file)
         process = context.Process(target=_rank_process, args=arguments, name=f"{step.name}-rank{rank}")
         process.start()
         sender.close()
@@ -128,8 +128,8 @@ def _run_rank(
 
 
 def _rank_process(sender: Connection, rank: int, *arguments: Any) -> None:
-    *rest, log_file = arguments
-    enter_child(log_file)
+    *rest, group, log_file = arguments
+    enter_child(log_file, group)
     try:
         sender.send((_run_rank(rank, *rest), None))
     except BaseException:
@@ -139,7 +139,7 @@ def _rank_process(sender: Connection, rank: int, *arguments: Any) -> None:
 
 def work_on(step: Step, store: Store, grid: Path, bodies: Bodies = BODIES) -> None:
     """Body of a worker process: compute the step, or leave its traceback in the grid's folder and exit with code 1."""
-    enter_child(grid / "logs" / f"{step.name}.log", group=True)
+    enter_child(grid / "logs" / f"{step.name}.log", 0)
     if not run_recorded(step, store, grid, bodies):
         sys.exit(1)
 
@@ -163,12 +163,18 @@ def failure_file(grid: Path, name: str) -> Path:
     return grid / "failures" / f"{name}.txt"
 
 
-def enter_child(log_file: Path | None, group: bool = False) -> None:
-    """Set a forked process up: output to `log_file`, an own process group if asked, and an end when its parent dies."""
-    global _log
-    _log = log_file
-    if group:
-        os.setpgid(0, 0)
+_log_file: Path | None = None
+"""Where this process writes its output, if not where its parent does."""
+
+
+def enter_child(log_file: Path | None, group: int) -> None:
+    """Set up a new process: its output goes to `log_file`, it is in `group` (0: its own), and it ends with its parent.
+
+    A step and all its ranks are one group, so that one signal reaches what they start as well.
+    """
+    global _log_file
+    _log_file = log_file
+    os.setpgid(0, group)
     if log_file is not None:
         log_file.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -178,21 +184,14 @@ def enter_child(log_file: Path | None, group: bool = False) -> None:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the lease is released
-    threading.Thread(target=_end_with_parent, args=(group,), name="parent", daemon=True).start()
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
 
 
-_log: Path | None = None
-
-
-def _log_file() -> Path | None:
-    return _log
-
-
-def _end_with_parent(group: bool) -> None:
+def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
-    if group:
+    if os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(1)
 

@@ -162,13 +162,13 @@ def notes(table: Mapping[str, Any]) -> list[str]:
     """What a reader must know of the numbers, one sentence or two a line."""
     said = []
     several = [row for row in table["rows"] if len(row["seeds"]) > 1]
-    if several:
+    if several and table["columns"]:
         counts = sorted({len(row["seeds"]) for row in several})
         said.append(
             f"Percent; mean ± standard deviation over {' or '.join(map(str, counts))} seeds"
             + ("." if len(several) == len(table["rows"]) else ", or ± the standard error of a single seed.")
         )
-    elif any(row["scores"] for row in table["rows"]):
+    elif table["columns"]:
         said.append("Percent ± the standard error over the scored examples (one seed).")
     sizes: dict[int, list[str]] = {}
     for group, _ in groups(shown(table, "main")):

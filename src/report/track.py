@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,10 +64,11 @@ def record(rows: Sequence[Row], lines: Sequence[Line], table: Mapping[str, Any],
     written = 0
     try:
         marks.mkdir(parents=True, exist_ok=True)
-        for run in waiting.values():
-            _write(run, mode, settings, grid.name, outputs)
-            (marks / run.id).touch()
-            written += 1
+        with _staging(outputs / "wandb" / ".staging"):
+            for run in waiting.values():
+                _write(run, mode, settings, grid.name, outputs)
+                (marks / run.id).touch()
+                written += 1
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         kept = f"warning: wandb ({mode}) gave up after {written} of {len(waiting)} runs: {reason[:300]}"
@@ -115,6 +117,8 @@ def runs(
         for row in line.rows:
             if folder := store.lookup(row.evaluate):
                 yield _row(line, row, folder, store)
+    if not table["columns"]:
+        return
     identity = hashlib.sha256(json.dumps([grid.name, table], sort_keys=True).encode()).hexdigest()
     config = {"seeds": sorted({row.seed for row in rows}), **table["data"], "rows": [r["label"] for r in table["rows"]]}
     yield Run(identity[:ID_LENGTH], grid.name, "grid", config, lambda run: _fill_grid(run, table, grid))
@@ -140,16 +144,15 @@ def _row(line: Line, row: Row, folder: Path, store: Store) -> Run:
             run.summary[f"{key}/n"] = score["n"]
             if score.get("standard_error") is not None:
                 run.summary[f"{key}/standard_error"] = score["standard_error"]
-        heard = wandb.Table(columns=["set", "question", "transcript", "text answer", "heard", "correct", "answer"])
+        kept = []
         for response in jsonl.read(folder / "responses.jsonl"):
             clip = folder / "audio" / f"{response['id']}.flac"
             if response["task"] == "sqa" and clip.exists():
-                heard.add_data(
-                    response["set"], str(response["id"]), response["transcript"], shorten(response["text_answer"]),
-                    response["heard"], response["correct_s2s"], wandb.Audio(str(clip)),
-                )  # fmt: skip
-        if heard.data:
-            run.log({"spoken answers": heard})
+                verdict = "correct" if response["correct_s2s"] else "incorrect"
+                caption = f"{response['question']} | {response['text_answer']} | heard: {response['heard']} ({verdict})"
+                kept.append(wandb.Audio(str(clip), caption=shorten(caption)))
+        if kept:
+            run.log({"spoken answers": kept})
 
     config = {**row.config, "artifact": row.evaluate.name}
     return Run(row.evaluate.fingerprint[:ID_LENGTH], f"{line.label}, seed {row.seed}", "row", config, fill)
@@ -206,6 +209,18 @@ def _write(run: Run, mode: str, settings: Mapping[str, Any], group: str, outputs
         opened.finish(exit_code=1)
         raise
     opened.finish()
+
+
+@contextmanager
+def _staging(folder: Path) -> Iterator[None]:
+    """wandb keeps copies of tables until they are uploaded, in the home folder unless it is told where."""
+    before = os.environ.get("WANDB_DATA_DIR")
+    os.environ["WANDB_DATA_DIR"] = before or str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["WANDB_DATA_DIR"]
 
 
 def _close() -> None:

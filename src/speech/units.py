@@ -1,21 +1,22 @@
-"""The step that turns every sentence to be spoken into units, word by word."""
+"""The step that speaks every sentence of the corpus and writes it as units, word by word."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from src.data import jsonl
-from src.speech import Synthesizer
 from src.speech.aligner import WordAligner
-from src.speech.audio import Utterance, write_audio
+from src.speech.audio import write_audio
 from src.speech.quantizer import load_quantizer
 from src.speech.settings import read_settings, require
 from src.speech.synthesizer import make_synthesizer
 from src.speech.threads import one_thread
 
-SETS = {"asr": ("text",), "tts": ("text",), "sqa": ("question", "answer"), "eval_qa": ("question",), "eval_asr": ("text",)}
-"""The lists of the corpus that are spoken, and which of their fields are."""
+READ_ALOUD = ("asr", "tts", "eval_asr")
+"""Lists of {id, text}; recognition and synthesis may share utterances, by id and text."""
+ASKED = ("sqa", "eval_qa")
+"""Lists of {id, question}, with an answer to speak or, for evaluation, the name of a set."""
 
 
 @dataclass(frozen=True)
@@ -30,20 +31,58 @@ class UnitsConfig:
         require(self.keep_audio >= 0, "units.keep_audio", self.keep_audio, "0 or more")
 
 
-class Tokenizer:
-    """Text to the units of its words, by way of audio. A text with the id of an earlier one is not spoken again."""
+class WordUnits:
+    """Speaks texts one after another and gives the units of their words."""
 
-    def __init__(self, config: Mapping[str, Any], quantizer: Path) -> None:
-        self._config = config
+    def __init__(self, synthesizer: Mapping[str, Any], quantizer: Path, stream: str) -> None:
+        self._synthesizer = make_synthesizer(synthesizer, stream)
         self._encoder, self._quantizer = load_quantizer(quantizer)
         self._aligner = WordAligner()
-        self._known: dict[tuple[str, str], dict[str, Any]] = {}
 
-    def synthesizer(self, stream: str) -> Synthesizer:
-        return make_synthesizer(self._config, stream)
-
-    def units(self, utterance: Utterance) -> dict[str, Any]:
-        """{words, units: one list a word}."""
+    def __call__(self, text: str, audio_file: Path | None = None) -> dict[str, Any]:
+        """{words, units: a list of unit ids for each word}; the audio goes to `audio_file` if one is named."""
+        utterance = self._synthesizer(text)
+        if audio_file:
+            write_audio(audio_file, utterance.audio)
         units = self._quantizer(self._encoder(utterance.audio))
         words = [word.text for word in utterance.words]
         return {"words": words, "units": self._aligner(units, utterance.words, self._encoder.frame_rate)}
+
+
+@one_thread
+def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: Any) -> dict[str, Any]:
+    """Write asr, tts, eval_asr .jsonl {id, text, words, units}, sqa.jsonl {id, question: {words, units}, answer: {..}},
+    eval_qa.jsonl {id, set, question: {..}}, and audio/<id>.flac of the first questions of each evaluation set.
+
+    Every list has a voice stream of its own: what one holds does not change the audio of another.
+    """
+    settings = read_settings(UnitsConfig, config, "units")
+    corpus = {name: list(jsonl.read(inputs["corpus"] / f"{name}.jsonl")) for name in (*READ_ALOUD, *ASKED)}
+    total = sum(map(len, corpus.values()))
+    done = words = units = 0
+    spoken: dict[tuple[str, str], dict[str, Any]] = {}
+    kept: dict[str, int] = {}
+    for name, rows in corpus.items():
+        speak = WordUnits(settings.synthesizer, inputs["quantizer"], stream=name)
+        written: list[dict[str, Any]] = []
+        for row in rows:
+            if name in READ_ALOUD:
+                key = (row["id"], row["text"])
+                if key not in spoken:
+                    spoken[key] = speak(row["text"])
+                parts = [spoken[key]]
+                written.append({"id": row["id"], "text": row["text"], **parts[0]})
+            elif name == "sqa":
+                parts = [speak(row["question"]), speak(row["answer"])]
+                written.append({"id": row["id"], "question": parts[0], "answer": parts[1]})
+            else:
+                kept[row["set"]] = kept.get(row["set"], 0) + 1
+                keep = kept[row["set"]] <= settings.keep_audio
+                parts = [speak(row["question"], out / "audio" / f"{row['id']}.flac" if keep else None)]
+                written.append({"id": row["id"], "set": row["set"], "question": parts[0]})
+            words += sum(len(part["words"]) for part in parts)
+            units += sum(len(own) for part in parts for own in part["units"])
+            done += 1
+            context.report(done=done, total=total)
+        jsonl.write(out / f"{name}.jsonl", written)
+    return {"utterances": total, "words": words, "units_per_word": round(units / words, 2)}

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,9 +44,9 @@ def fake_recognizer(audios: Sequence[np.ndarray]) -> list[str]:
     return texts
 
 
-SETS = {"places": ["paris", "rome"], "beasts": ["lions", "bears"]}
+SETS: dict[str, list[str]] = {"places": ["paris", "rome"], "beasts": ["lions", "bears"]}
 QUESTIONS = {"places": "what is capital {}", "beasts": "what is animal {}"}
-INSTRUCTIONS = [
+INSTRUCTIONS: list[tuple[str, list[str], list[dict], str]] = [
     ("two colors with no comma", ["punctuation:no_comma"], [{}], "red blue"),
     ("two colors and blue", ["punctuation:no_comma", "keywords:existence"], [{}, {"keywords": ["blue"]}], "red, green"),
     ("red first", ["startend:quotation"], [{}], '"red" blue'),
@@ -65,7 +66,8 @@ def artifacts(tmp_path_factory) -> dict[str, Path]:
     corpus, units = store / "corpus", store / "units"
     corpus.mkdir()
     units.mkdir()
-    questions, talks = [], []
+    questions: list[dict[str, Any]] = []
+    talks: list[tuple[str, str]] = []
     for name, answers in SETS.items():
         for i, answer in enumerate(answers):
             question = QUESTIONS[name].format(["one", "two"][i])

@@ -142,6 +142,17 @@ def test_units_that_the_vocoder_does_not_have_are_left_out(artifacts, speech, co
     assert heard == {"places-0": "paris", "places-1": "", "beasts-0": "", "beasts-1": ""}
 
 
+def test_sampling_is_a_setting(artifacts, context, tmp_path):
+    def responses(seed: int) -> list[str]:
+        config = {**CONFIG, "tasks": ["t2t"], "decoding": {"temperature": 4.0, "top_k": 20, "seed": seed}}
+        out = tmp_path / str(len(list(tmp_path.iterdir())))
+        out.mkdir()
+        run(config, artifacts, out, context)
+        return [row["response"] for row in jsonl.read(out / "responses.jsonl")]
+
+    assert responses(1) == responses(1) != responses(2)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

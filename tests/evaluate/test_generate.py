@@ -131,6 +131,15 @@ def test_the_model_is_left_in_its_mode(model):
     model.eval()
 
 
+def test_greedy_equals_transformers_in_bfloat16(model):
+    """One row a batch: in so few bits, other shapes round to other ties."""
+    half = LlamaForCausalLM(model.config).bfloat16().eval()
+    half.load_state_dict(model.state_dict())
+    prompts = some_prompts(20)
+    theirs = [reference(half, prompt, 15) for prompt in prompts]
+    assert generate(half, prompts, 15, STOP, batch_tokens=1) == theirs
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

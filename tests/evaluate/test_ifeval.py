@@ -22,8 +22,9 @@ def example(*instructions: tuple[str, dict], key: int = 1, prompt: str = "say so
     }
 
 
-NO_COMMA, QUOTES = ("punctuation:no_comma", {}), ("startend:quotation", {})
-KEYWORD = ("keywords:existence", {"keywords": ["red"]})
+NO_COMMA: tuple[str, dict] = ("punctuation:no_comma", {})
+QUOTES: tuple[str, dict] = ("startend:quotation", {})
+KEYWORD: tuple[str, dict] = ("keywords:existence", {"keywords": ["red"]})
 
 
 def test_each_instruction_has_its_verdict():

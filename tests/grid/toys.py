@@ -40,10 +40,13 @@ def run_ranks(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, 
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     if rank == config.get("fail"):
         raise ValueError(f"rank {rank} was told to fail")
+    if "counter" in config:
+        with open(config["counter"], "a", encoding="utf-8") as stream:
+            stream.write(f"{rank} {os.getpid()}\n")
     (context.work / f"rank-{rank}").write_text(f"{os.environ['LOCAL_RANK']} of {size} at {os.environ['MASTER_PORT']}")
-    while rank == 0 or "fail" in config:
+    while rank == 0 or "fail" in config or "counter" in config:
         files = sorted(context.work.glob("rank-*"))
-        if len(files) == size:
+        if len(files) == size and "counter" not in config:
             said = [file.read_text() for file in files]
             (out / "said.txt").write_text("\n".join(said))
             return {"said": said}
@@ -52,8 +55,9 @@ def run_ranks(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, 
 
 
 TOYS = {
-    "toy": Body("tests.grid.toys:run"),
-    "ranks": Body("tests.grid.toys:run_ranks"),
+    "toy": Body("tests.grid.toys:run", needs=("decimal",)),
+    "light": Body("tests.grid.toys:run"),
+    "ranks": Body("tests.grid.toys:run_ranks", needs=("decimal",)),
 }
 BODIES.update(TOYS)
 

@@ -27,7 +27,7 @@ def write(rows: list, plan: Plan, store: Store, grid: Path) -> str:
 def main(root: Path, spec: Path) -> None:
     steps: dict[str, Step] = {}
     for label, number, inputs, config, ranks in json.loads(spec.read_text()):
-        kind = "ranks" if ranks > 1 else "toy"
+        kind = "ranks" if ranks > 1 else "light" if "light" in config else "toy"
         sources = {role: steps[source] for role, source in inputs.items()}
         steps[label] = Step(kind, label, {"number": number, **config}, sources, seconds=1.0, ranks=ranks)
     read = {source.label for step in steps.values() for source in step.inputs.values()}
@@ -35,7 +35,7 @@ def main(root: Path, spec: Path) -> None:
     sys.modules["src.report.report"] = types.SimpleNamespace(write=write)  # type: ignore[assignment]
     store = Store(root / "store")
     grid = Grid(rows, make_plan(rows, store), store, root / "grids" / "toy", plan_only=False, cells=[])
-    run_grid(grid, 2, Console(width=200))
+    run_grid(grid, 2, Console() if sys.stdout.isatty() else Console(width=200))
 
 
 if __name__ == "__main__":

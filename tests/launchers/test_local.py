@@ -99,15 +99,13 @@ def test_runs_each_step_once_and_nothing_the_second_time(driver: Driver) -> None
 
 def test_independent_steps_run_side_by_side(driver: Driver) -> None:
     """Each of two steps waits for a file that the other's start creates: alone, neither would end."""
-    counter = driver.root / "counter"
     first, second = driver.root / "first", driver.root / "second"
     spec = spec_of(
         ("a", 1, {}, {"counter": str(first), "gate": str(second)}),
-        ("b", 2, {}, {"counter": str(second), "gate": str(first)}),
+        ("b", 2, {}, {"counter": str(second), "gate": str(first), "light": True}),
     )
     code, output = driver.run(spec)
     assert code == 0, output
-    assert not counter.exists()
 
 
 def test_a_failure_stops_what_depends_on_it_and_nothing_else(driver: Driver) -> None:
@@ -193,3 +191,25 @@ def test_a_rank_that_fails_takes_the_step_down(driver: Driver) -> None:
     code, output = driver.run(spec_of(("r", 1, {}, {"fail": 1}, 2)))
     assert code == 1
     assert "rank 1 was told to fail" in output
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
+def test_ranks_end_with_the_driver(driver: Driver, sent: signal.Signals) -> None:
+    counter = driver.root / "counter"
+    process = driver.start(spec_of(("r", 1, {}, {"counter": str(counter)}, 2)))
+    until(lambda: counter.exists() and driver.counted() == ["0", "1"])
+    assert all(started(pid) for _, pid in driver.runs())
+    process.send_signal(sent)
+    process.wait(30)
+    until(lambda: all(started(pid) is None for _, pid in driver.runs()))
+
+
+def test_a_rank_killed_from_outside_takes_the_step_down(driver: Driver) -> None:
+    counter = driver.root / "counter"
+    process = driver.start(spec_of(("r", 1, {}, {"counter": str(counter)}, 2)))
+    until(lambda: counter.exists() and driver.counted() == ["0", "1"])
+    os.kill(dict(driver.runs())["1"], signal.SIGKILL)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "rank 1 was killed by signal 9 (SIGKILL)" in output
+    assert all(started(pid) is None for _, pid in driver.runs())

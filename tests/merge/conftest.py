@@ -35,7 +35,7 @@ def store(tmp_path_factory) -> Path:
         if name != "base-0":
             with torch.no_grad():
                 for parameter in model.parameters():
-                    parameter += 0.05 * torch.randn_like(parameter)
+                    parameter.add_(torch.randn_like(parameter), alpha=0.05)
         model.save_pretrained(folder / name / "model")
         tokenizer.save_pretrained(folder / name / "model")
     return folder

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from src.merge.merge import run
 
-LINEAR = {
+LINEAR: dict[str, Any] = {
     "method": "linear",
     "parameters": {},
     "models": {"base": {"weight": 0.02}, "asr": {"weight": 0.03}, "tts": {"weight": 0.05}, "sqa": {"weight": 0.9}},
@@ -31,7 +32,7 @@ def deltas(method: str, density: float | None, **parameters) -> dict:
     return {**LINEAR, "method": method, "parameters": parameters, "models": models, "base_model": "base"}
 
 
-ALIKE = {**LINEAR, "models": {"asr": {}, "tts": {}, "sqa": {}}}
+ALIKE: dict[str, Any] = {**LINEAR, "models": {"asr": {}, "tts": {}, "sqa": {}}}
 CONFIGS = {
     "linear": LINEAR,
     "ties": deltas("ties", 0.9, normalize=True),

@@ -67,7 +67,7 @@ def test_check_accepts_what_is_right():
         ({"models": {"asr": {}}}, "merge.models.asr.weight"),
         ({"method": "linear", "parameters": {}}, "merge.models.sqa.density"),
         ({"method": "linear", "parameters": {}, "models": {"sqa": {"weight": 1}}}, "merge.models.base.weight"),
-        ({"method": "slerp", "parameters": {"t": 0.5}, "models": {"asr": {}, "sqa": {}}}, "takes exactly 2, with the base"),
+        ({"method": "slerp", "parameters": {"t": 0.5}, "models": {"asr": {}, "sqa": {}}}, "exactly 2, with the base"),
         ({"method": "slerp", "parameters": {}, "models": {"sqa": {}}}, "merge.parameters.t"),
         ({"method": "model_stock", "parameters": {}, "models": {"sqa": {}}}, "at least 3, with the base model; here 2"),
         ({"method": "nuslerp", "parameters": {}, "models": {"sqa": {"weight": 1}}}, "exactly 2, besides"),

@@ -15,6 +15,25 @@ def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
     yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def quick_store() -> Iterator[None]:
+    """Publishing hundreds of made-up artifacts need not ask git and pip, or wait for the disk, each time."""
+    from src.grid import store
+
+    with pytest.MonkeyPatch.context() as patch:
+        commit, versions = store._git_commit(), store._versions()
+        patch.setattr(store, "_git_commit", lambda: commit)
+        patch.setattr(store, "_versions", lambda: versions)
+        patch.setattr(store, "_sync", lambda path: None)
+        yield
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of other things than the figure, which takes longer than all the rest of a report."""
+    monkeypatch.setattr("src.report.figure.draw", lambda table, folder: False)
+
+
 @pytest.fixture
 def fake(tmp_path: Path) -> FakeGrid:
     return FakeGrid(tmp_path / "outputs")

@@ -188,6 +188,7 @@ class FakeGrid:
                         **common,
                         "prompt": shown,
                         "response": f"{prompt}\n\n{text}\n\n{text}{shown}",
+                        "question": prompt,
                         "transcript": prompt,
                         "text_answer": text,
                         "units": units,

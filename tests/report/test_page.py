@@ -98,6 +98,7 @@ def test_it_refers_to_nothing_outside(fake: FakeGrid) -> None:
     assert policy.startswith("default-src 'none'")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_script_is_the_one_that_the_policy_allows(fake: FakeGrid) -> None:
     page_of(fake.add(["none"]))
     html = (fake.grid / "index.html").read_text(encoding="utf-8")
@@ -108,6 +109,7 @@ def test_the_script_is_the_one_that_the_policy_allows(fake: FakeGrid) -> None:
     assert f"script-src 'sha256-{digest}'" in html.replace("&#39;", "'").replace("&#43;", "+")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_model_output_is_escaped(tmp_path: Path) -> None:
     fake = FakeGrid(tmp_path / "outputs", evil=True).add(["original", "none"])
     page = page_of(fake)
@@ -116,6 +118,7 @@ def test_model_output_is_escaped(tmp_path: Path) -> None:
     assert EVIL in page.text  # as words
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_tracebacks_and_settings_are_escaped_and_shown(fake: FakeGrid) -> None:
     fake.add(["none"]).add(["replay"], publish=False)
     fake.rows[0].config["data"]["facts"] = "<b>bold</b>"
@@ -127,6 +130,7 @@ def test_tracebacks_and_settings_are_escaped_and_shown(fake: FakeGrid) -> None:
     assert next(row for row in page.rows if row[0] == "Replay")[1].split() == ["failed", "66.3"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_questions_and_answers_can_be_heard(fake: FakeGrid) -> None:
     page = page_of(fake.add(["original", "none", "replay"]))
     sounds = page.sounds()
@@ -182,6 +186,7 @@ def test_units_are_shortened(response: str, shown: str) -> None:
     assert examples.shorten(response) == shown
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_pool_with_the_answers_is_flagged(fake: FakeGrid) -> None:
     from src.report.page import _pools
 
@@ -190,5 +195,6 @@ def test_a_pool_with_the_answers_is_flagged(fake: FakeGrid) -> None:
     assert not _pools(["pool"])[0]["leaks"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_one_seed_of_several_is_heard(fake: FakeGrid) -> None:
     assert "The answers are those of seed 1" in page_of(fake.add(["none"], seeds=(2, 1))).text

@@ -27,6 +27,7 @@ def report(fake: FakeGrid) -> tuple[dict, str]:
     return json.loads((fake.grid / "table.json").read_text()), text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_thirteen_rows_of_eleven_scores(whole: FakeGrid) -> None:
     told, text = report(whole)
     assert [row["label"] for row in told["rows"]] == list(LABELS.values())
@@ -43,6 +44,7 @@ def test_thirteen_rows_of_eleven_scores(whole: FakeGrid) -> None:
     assert all(any(line.startswith(label) for line in lines) for label in LABELS.values())
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_every_form_shows_the_same_numbers(whole: FakeGrid) -> None:
     told, text = report(whole)
     main = [column["key"] for column in told["columns"] if column["table"] == "main"]
@@ -68,6 +70,7 @@ def test_every_form_shows_the_same_numbers(whole: FakeGrid) -> None:
             assert record[f"{key}/n"] == str(score["n"])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_headings_say_which_way_is_better(whole: FakeGrid) -> None:
     report(whole)
     head, skills = (part.splitlines()[0] for part in (whole.grid / "table.md").read_text().split("\n\n")[:2])
@@ -76,6 +79,7 @@ def test_headings_say_which_way_is_better(whole: FakeGrid) -> None:
     assert "WER ASR ↓" in skills and "Form well-formed ↑" in skills
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_loose_scores_are_in_json_and_csv_only(whole: FakeGrid) -> None:
     told, text = report(whole)
     assert "ifeval/prompt_loose" in told["rows"][0]["scores"]
@@ -86,7 +90,7 @@ def test_loose_scores_are_in_json_and_csv_only(whole: FakeGrid) -> None:
 def test_the_same_results_give_the_same_bytes(whole: FakeGrid, tmp_path: Path) -> None:
     report(whole)
     first = digest(whole.grid)
-    again = FakeGrid(tmp_path / "elsewhere").add(reversed(list(LABELS)))  # other place, other order, other times
+    again = FakeGrid(tmp_path / "elsewhere").add(list(LABELS)[::-1])  # other place, other order, other times
     report(again)
     second = digest(again.grid)
     names = ["table.json", "table.csv", "table.md", "table.tex", "figure3.svg", "figure3.png"]
@@ -95,6 +99,7 @@ def test_the_same_results_give_the_same_bytes(whole: FakeGrid, tmp_path: Path) -
     assert digest(whole.grid) == first
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_missing_rows_say_why(fake: FakeGrid) -> None:
     fake.add(["original", "none"]).add(["replay"], publish=False).add(["merge_ties"], publish=False)
     failures = fake.grid / "failures"
@@ -118,6 +123,7 @@ def test_nothing_at_all_was_evaluated(fake: FakeGrid) -> None:
     assert not (fake.grid / "figure3.svg").exists() and (fake.grid / "index.html").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_seeds_are_told_apart_from_standard_errors(fake: FakeGrid) -> None:
     told, text = report(fake.add(["none", "replay"], seeds=(0, 1, 2)))
     assert "mean ± standard deviation over 3 seeds" in text
@@ -132,6 +138,7 @@ def test_seeds_are_told_apart_from_standard_errors(fake: FakeGrid) -> None:
     assert "None [3 of 4 seeds]" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_narrow_terminal_gets_no_spread(whole: FakeGrid) -> None:
     told, _ = report(whole)
     wide, narrow = table.to_text(told, 200), table.to_text(told, 110)
@@ -140,6 +147,7 @@ def test_a_narrow_terminal_gets_no_spread(whole: FakeGrid) -> None:
     assert max(map(len, wide.splitlines()[:16])) <= 200
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_judge_and_pool_are_told(whole: FakeGrid) -> None:
     told, text = report(whole)
     (judge,) = told["judge"]
@@ -148,6 +156,7 @@ def test_judge_and_pool_are_told(whole: FakeGrid) -> None:
     assert told["data"] == {"replay_pools": ["pool"]}
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_document_is_as_described(whole: FakeGrid) -> None:
     told, _ = report(whole)
     described = (Path(__file__).parents[2] / "docs" / "table_schema.md").read_text()

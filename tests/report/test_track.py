@@ -2,6 +2,7 @@ import json
 import os
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 from wandb.proto import wandb_internal_pb2
@@ -10,6 +11,7 @@ from src.report import track
 from src.report.report import write
 from tests.report.fakegrid import FakeGrid
 
+pytestmark = pytest.mark.usefixtures("undrawn")
 KEY = "0123456789abcdef" * 2 + "01234567"
 
 
@@ -23,7 +25,7 @@ def written(fake: FakeGrid) -> list[Path]:
     return sorted((fake.root / "wandb").glob("offline-run-*"))
 
 
-def records(folder: Path) -> list[wandb_internal_pb2.Record]:
+def records(folder: Path) -> list[Any]:
     """What `wandb sync` would read of a run: LevelDB's log format, in blocks of 32 KiB, of protocol buffers."""
     data = next(folder.glob("run-*.wandb")).read_bytes()
     assert data[:4] == b":W&B"
@@ -36,7 +38,7 @@ def records(folder: Path) -> list[wandb_internal_pb2.Record]:
         parts += data[at + 7 : at + 7 + length]
         at += 7 + length
         if kind in (1, 4):  # a whole record, or the last part of one
-            found.append(wandb_internal_pb2.Record.FromString(parts))
+            found.append(wandb_internal_pb2.Record.FromString(parts))  # type: ignore[attr-defined]
             parts = b""
     assert parts == b"" and at == len(data)
     return found

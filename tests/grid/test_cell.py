@@ -1,0 +1,132 @@
+"""From configuration to steps: what is shared, what differs, and what is refused."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from src.grid.cell import Row, row
+from src.grid.errors import ConfigError
+from src.grid.step import closure
+
+ROOT = Path(__file__).parents[2]
+STRATEGIES = sorted(file.stem for file in (ROOT / "conf" / "strategy").glob("*.yaml"))
+
+
+@pytest.fixture(autouse=True)
+def hydra() -> Iterator[None]:
+    with initialize_config_dir(str(ROOT / "conf"), version_base=None):
+        yield
+
+
+def rows_of(*overrides: str) -> list[Row]:
+    return [row(compose("config", overrides=[f"strategy={name}", *overrides]), []) for name in STRATEGIES]
+
+
+def test_thirteen_rows_need_six_training_steps() -> None:
+    rows = rows_of()
+    assert len(rows) == 13
+    steps = list(closure(step for one in rows for step in one.steps))
+    kinds = [step.kind for step in steps]
+    assert kinds.count("train") == 6
+    assert kinds.count("merge") == 6 and kinds.count("discount") == 4
+    assert kinds.count("evaluate") == 13 + 4  # the rows, and both chains after ASR and TTS
+    assert len({step.name for step in steps}) == len(steps) == 39
+
+
+def test_seeds_share_the_corpus_and_the_voices() -> None:
+    steps = list(closure(step for seed in (0, 1) for one in rows_of(f"seed={seed}") for step in one.steps))
+    kinds = [step.kind for step in steps]
+    assert [kinds.count(kind) for kind in ("corpus", "quantizer", "units", "vocoder", "recognizer")] == [1] * 5
+    assert kinds.count("base") == 2 and kinds.count("train") == 12
+
+
+def test_the_original_is_scored_on_text_alone() -> None:
+    original = row(compose("config", overrides=["strategy=original"]), [])
+    assert original.evaluate.config["tasks"] == ["t2t", "ifeval"]
+    assert {step.kind for step in closure(original.steps)} == {"corpus", "base", "evaluate"}
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_row_is_what_its_name_says(name: str) -> None:
+    made = row(compose("config", overrides=[f"strategy={name}"]), [])
+    model = made.evaluate.inputs["model"]
+    assert model.kind == next((kind for word, kind in KINDS.items() if name.startswith(word)), "train")
+    trained = [step for step in closure(made.steps) if step.kind == "train"]
+    assert all(bool(step.config["replay"]) == name.endswith("replay") for step in trained)
+    if name.startswith("scale"):
+        assert model.config["alpha"] == float(name.split("_")[1])
+    assert bool(made.curve) == (name in ("none", "replay"))
+
+
+KINDS = {"original": "base", "merge": "merge", "scale": "discount"}
+
+
+def test_the_papers_weights() -> None:
+    weights = {
+        name: row(compose("config", overrides=[f"strategy={name}"]), []).evaluate.inputs["model"].config
+        for name in ("merge_linear", "merge_ties", "merge_dare")
+    }
+    linear = {role: model["weight"] for role, model in weights["merge_linear"]["models"].items()}
+    assert linear == {"base": 0.02, "asr": 0.03, "tts": 0.05, "sqa": 0.90}
+    for name, method, density in (("merge_ties", "ties", 0.9), ("merge_dare", "dare_ties", 0.91)):
+        config = weights[name]
+        assert config["method"] == method and config["base_model"] == "base"
+        assert config["models"] == {
+            role: {"weight": weight, "density": density} for role, weight in (("asr", 0.04), ("tts", 0.06), ("sqa", 0.9))
+        }
+        assert config["parameters"]["normalize"] is True
+
+
+def test_choices_combine_on_the_command_line() -> None:
+    made = row(compose("config", overrides=["strategy=replay", "merge=linear", "discount.alpha=14"]), [])
+    merge = made.evaluate.inputs["model"]
+    assert merge.kind == "merge" and merge.inputs["base"].kind == "base"
+    assert [merge.inputs[stage].kind for stage in ("asr", "tts", "sqa")] == ["discount"] * 3
+
+
+def test_what_does_not_change_a_result_is_in_no_fingerprint() -> None:
+    plain, tracked = (
+        row(compose("config", overrides=["strategy=replay", *more]), [])
+        for more in ([], ["tracker.mode=disabled", "outputs=elsewhere", "name=mine"])
+    )
+    assert plain.evaluate.fingerprint == tracked.evaluate.fingerprint
+
+
+def test_replay_settings_do_not_touch_rows_without_replay() -> None:
+    plain, other = (row(compose("config", overrides=["strategy=none", *more]), []) for more in ([], ["replay.ratio=0.7"]))
+    assert plain.evaluate.fingerprint == other.evaluate.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["replay.ratio=-1"], "replay.ratio is -1.0; it must be at least 0"),
+        (["train.lr=abc"], "train.lr is 'abc'; it must be a number"),
+        (["train.lr=nan"], "train.lr is nan"),
+        (["seed=x"], "seed is 'x'; it must be a whole number"),
+        (["replay.basis=new"], "replay.basis is 'new'; it must be old or current"),
+        (["merge.method=nonsense"], "merge.method=nonsense: mergekit has no such method; it has arcee_fusion"),
+        (["merge.method=linear"], "at least two models"),
+        (["discount.alpha=17"], "discount.alpha is 17.0; it must be between 0 and the trained alpha"),
+        (["+data.speakers=3"], "data.speakers is no setting"),
+        (["+train.stages.asr.batch_size=4"], "one positive number and one null"),
+        (["train.stages.sqa.epochs=0"], "train.stages.sqa.epochs is 0; it must be greater than 0"),
+        (["strategy=original", "replay.enabled=true"], "strategy=original with replay.enabled=True"),
+        (["evaluate.matching=fuzzy"], "evaluate.matching is 'fuzzy'; it must be contiguous or substrings"),
+    ],
+)
+def test_bad_settings_are_one_line_that_names_them(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        row(compose("config", overrides=overrides), [])
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_planning_imports_neither_torch_nor_numpy() -> None:
+    code = "import sys, src.run, src.grid.cell, launchers.local; print([m for m in ('torch', 'numpy') if m in sys.modules])"
+    printed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "[]"
