@@ -83,9 +83,10 @@ def run_grid(grid: Grid, workers: int, console: Console) -> None:
     written, text = write_report(grid)
     print(text)
     for name, (reason, file) in outcome.failed.items():
-        console.print(f"failed: {name}: {reason}\n  {file}", style="bold red", markup=False, highlight=False)
+        text = f"failed: {name}: {reason}\n  {file}"
+        console.print(text, style="bold red", markup=False, highlight=False, soft_wrap=True)
     if outcome.blocked:
-        text = f"not run, because of that: {', '.join(outcome.blocked)}"
+        text = f"not run, because of that: {', '.join(grid.plan[name].label for name in outcome.blocked)}"
         console.print(text, style="yellow", markup=False, highlight=False)
     if outcome.failed or not written:
         sys.exit(1)
@@ -149,10 +150,11 @@ def run_plan(
                     reason, file = _failure(grid, name, process.exitcode)
                     outcome.failed[name] = (reason, file)
                     view.end(plan[name], "failed", reason)
-                    for lost in _dependents(name, waiting):
-                        del waiting[lost]
-                        outcome.blocked.append(lost)
-                        view.end(plan[lost], "not run", f"it needs {name}")
+                    lost = _dependents(name, waiting)
+                    outcome.blocked += lost
+                    view.skip(lost, plan[name])
+                    for dependent in lost:
+                        del waiting[dependent]
     except KeyboardInterrupt:
         outcome.interrupted = True
     finally:

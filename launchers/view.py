@@ -1,7 +1,7 @@
 """What a person sees: the plan as a table; its execution as a live view in a terminal, as plain lines elsewhere."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -16,7 +16,9 @@ from src.grid.store import Store
 
 
 def duration(seconds: float) -> str:
-    """`8 s`, `3 min 20 s`, `2 h 05 min`"""
+    """`0.4 s`, `8 s`, `3 min 20 s`, `2 h 05 min`"""
+    if 0 < seconds < 2:
+        return f"{seconds:.1f} s"
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"
@@ -87,14 +89,20 @@ class View:
             self._line(f"started   {step.name}")
 
     def end(self, step: Step, outcome: str, note: str = "") -> None:
-        """The step ended: outcome is `done`, `failed` or `not run`."""
+        """The step ended: outcome is `done` or `failed`."""
         began = self.running.pop(step.name, None)
         self.ended[step.name] = outcome
         took = f" in {duration(time.monotonic() - began)}" if began is not None else ""
         if self._live:
             self._live.update(self._render())
-        style = {"done": "green", "failed": "bold red"}.get(outcome, "yellow")
-        self._line(f"{outcome:<9} {step.name}{took}{': ' + note if note else ''}", style)
+        style = "green" if outcome == "done" else "bold red"
+        self._line(f"{outcome:<9} {step.name}{took}{note and ': ' + note}", style)
+
+    def skip(self, names: Sequence[str], cause: Step) -> None:
+        """These steps will not be run, because `cause` failed."""
+        self.ended.update(dict.fromkeys(names, "not run"))
+        if names:
+            self._line(f"not run   {len(names)} step(s) that need {cause.name}", "yellow")
 
     def refresh(self) -> None:
         """Draw the running steps anew."""

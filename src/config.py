@@ -282,7 +282,7 @@ class Cell:
                 if value not in (None, False)
             ]
             require(not changed, "strategy=original with " + ", ".join(changed), self.original,
-                    "without: the original model is not trained, so there is nothing to replay, merge or discount")  # fmt: skip
+                    "without: nothing is trained that could be replayed, merged or discounted")  # fmt: skip
 
 
 def cell(composed: DictConfig) -> Cell:

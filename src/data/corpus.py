@@ -1,8 +1,8 @@
 """The laptop profile's text: what the base model learns, the sentences that are spoken, the replay pool, the test sets.
 
 The evaluation facts of each table are part of the base model's text alone: no sentence to be spoken asks for one, the
-questions of the SQA stage are about training facts, and neither is in the replay pool (`pool.jsonl`). A second pool that
-does hold them (`pool_with_evaluation_facts.jsonl`) is there for comparison.
+questions of the SQA stage are about training facts, and so is the replay pool (`pool.jsonl`). A second pool that does
+hold them (`pool_with_evaluation_facts.jsonl`) is there for comparison.
 """
 
 import json
@@ -83,8 +83,8 @@ class Writer:
         return exchange(question, fact.answer)
 
     def sentence(self, rng: random.Random) -> str:
-        """A sentence to be read aloud: mostly a few words in any order, sometimes a question about any entity, but never
-        one that asks for an evaluation fact."""
+        """A sentence to be read aloud: mostly a few words in any order, sometimes a question about any entity, but
+        never one that asks for an evaluation fact."""
         while True:
             if rng.random() < 0.65:
                 sentence = " ".join(rng.choices(self.spoken, k=rng.choice([1, 1, 1, 2, 2, 3, 4])))
@@ -151,7 +151,7 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
 
     rng = writer.generator("evaluation")
     held: set[str] = set()
-    evaluation_instructions = []
+    evaluation_instructions: list[dict[str, Any]] = []
     while len(evaluation_instructions) < settings.evaluation_instructions:
         made = writer.instruction(rng, held)
         held.add(made.prompt)
@@ -216,7 +216,7 @@ def fit_utterances(writer: Writer) -> list[str]:
     and some whole questions about training facts."""
     rng = writer.generator("fit")
     texts: list[str] = []
-    words = iter(())
+    words: Iterator[str] = iter(())
     for i in range(writer.config.fit_utterances):
         if i % 8 == 0:
             texts.append(rng.choice(facts.questions(writer.fact(rng, writer.training))))

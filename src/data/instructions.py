@@ -87,7 +87,7 @@ def instruction(rng: random.Random) -> Instruction:
         members = categories()[title]
         asked = rng.choice(["name {n} {c}", "list {n} {c}", "give me {n} {c}"]).format(n=NUMBERS[count], c=title)
         body = members[:count]
-        if rng.random() < 0.35:
+        if rng.random() < 0.35 and REPEAT not in kinds:  # repeating the request would say the word
             forbidden = rng.choice(members[:4])
             body = [member for member in members if member != forbidden][:count]
             phrase = rng.choice(["do not use the word {w}", "avoid the word {w}"]).format(w=forbidden)
@@ -106,7 +106,9 @@ def instruction(rng: random.Random) -> Instruction:
     else:
         word = rng.choice(words)
         body = [word] * count
-        asked = rng.choice(["say the word {w} {n} times", "use the word {w} {n} times"]).format(w=word, n=NUMBERS[count])
+        asked = rng.choice(["say the word {w} {n} times", "use the word {w} {n} times"]).format(
+            w=word, n=NUMBERS[count]
+        )
         made.instruction_id_list.append(FREQUENCY)
         made.kwargs.append({"keyword": word, "frequency": count, "relation": "at least"})
         kinds.discard(TWO)
@@ -127,9 +129,7 @@ def instruction(rng: random.Random) -> Instruction:
         constrain(rng.choice(["highlight each word", "mark each word with stars"]), HIGHLIGHT, num_highlights=count)
     elif layout == PLACEHOLDER:
         text = ", ".join(f"[ {word} ]" for word in body)
-        constrain(
-            rng.choice(["put each word in brackets", "use square brackets"]), PLACEHOLDER, num_placeholders=count
-        )
+        constrain(rng.choice(["put each word in brackets", "use square brackets"]), PLACEHOLDER, num_placeholders=count)
     elif layout == NO_COMMA:
         text = " ".join(body)
         constrain(rng.choice(["use no commas", "write it without commas"]), NO_COMMA)
@@ -144,7 +144,7 @@ def instruction(rng: random.Random) -> Instruction:
         word = rng.choice(words)
         text = f"{text} {word}"
         constrain(rng.choice([f"end with the word {word}", f"finish with {word}"]), END, end_phrase=word)
-    if QUOTATION in kinds and REPEAT not in kinds:
+    if QUOTATION in kinds and REPEAT not in kinds and not {END, BULLETS} & set(made.instruction_id_list):
         text = f'" {text} "'
         constrain(rng.choice(["put it in quotes", "write it inside quotes"]), QUOTATION)
     asked = ". ".join([asked, *rng.sample(phrases, len(phrases))])

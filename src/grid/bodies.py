@@ -34,16 +34,16 @@ class Body:
         return function
 
 
-_TORCH = ("torch",)
+_SPEECH = ("scipy.fft", "soundfile", "librosa.filters", "sklearn.cluster", "sklearn.discriminant_analysis")
 _MODEL = ("torch", "transformers", "transformers.models.llama.modeling_llama")
 
 BODIES: dict[str, Body] = {
     "corpus": Body("src.data.corpus:run"),
     "base": Body("src.train.pretrain:run", needs=(*_MODEL, "deepspeed")),
-    "quantizer": Body("src.speech.quantizer:run", needs=("sklearn.cluster",)),
-    "vocoder": Body("src.speech.vocoder:run", needs=_TORCH),
-    "recognizer": Body("src.speech.recognizer:run", needs=(*_TORCH, "jiwer")),
-    "units": Body("src.speech.units:run"),
+    "quantizer": Body("src.speech.quantizer:run", needs=_SPEECH),
+    "vocoder": Body("src.speech.vocoder:run", needs=("torch", *_SPEECH)),
+    "recognizer": Body("src.speech.recognizer:run", needs=("torch", *_SPEECH, "jiwer")),
+    "units": Body("src.speech.units:run", needs=_SPEECH),
     "train": Body("src.train.stage:run", needs=(*_MODEL, "peft", "deepspeed")),
     "merge": Body("src.merge.merge:run", needs=(*_MODEL, "mergekit.merge")),
     "discount": Body("src.merge.discount:run", needs=(*_MODEL, "peft")),

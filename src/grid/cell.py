@@ -57,24 +57,20 @@ class Layout:
 
     def __init__(self, cell: Cell):
         self.cell = cell
-        speech = cell.speech
+        speech, voice = cell.speech, {"synthesizer": cell.speech["synthesizer"]}
         self.corpus = self.step("corpus", "corpus", dataclasses.asdict(cell.data))
-        heard = {"synthesizer": speech["synthesizer"], "quantizer": speech["quantizer"]}
-        self.quantizer = self.step("quantizer", "quantizer", heard, corpus=self.corpus)
-        self.units = self.step(
-            "units", "units", heard | {"units": speech["units"]}, corpus=self.corpus, quantizer=self.quantizer
-        )
+        self.quantizer = self.step("quantizer", "quantizer", voice | speech["quantizer"], corpus=self.corpus)
+        self.units = self.step("units", "units", voice | speech["units"], corpus=self.corpus, quantizer=self.quantizer)
         self.vocoder = self.step("vocoder", "vocoder", speech["vocoder"], quantizer=self.quantizer)
-        self.recognizer = self.step(
-            "recognizer", "recognizer", {"recognizer": speech["recognizer"], "synthesizer": speech["synthesizer"]},
-            corpus=self.corpus, quantizer=self.quantizer, vocoder=self.vocoder,
-        )  # fmt: skip
+        heard = {"corpus": self.corpus, "quantizer": self.quantizer, "vocoder": self.vocoder}
+        self.recognizer = self.step("recognizer", "recognizer", voice | speech["recognizer"], **heard)
         pretrain = self.optimization({**cell.model.pretrain, "ranks": 1}, cell.model.seed)
         architecture = {"units": speech["quantizer"]["clusters"], "architecture": cell.model.architecture}
         self.base = self.step("base", "base", {**architecture, "optimization": pretrain}, corpus=self.corpus)
 
-    def step(self, kind: str, label: str, settings: Mapping[str, Any], ranks: int = 1, **inputs: Step) -> Step:
+    def step(self, kind: str, label: str, settings: Mapping[str, Any], **inputs: Step) -> Step:
         seconds, megabytes = self.cell.estimate.get(label) or self.cell.estimate.get(kind) or (0.0, 0.0)
+        ranks = self.cell.train.ranks if kind == "train" else 1
         return Step(kind, label, settings, inputs, seconds, megabytes, ranks)
 
     def optimization(self, settings: Mapping[str, Any], seed: int) -> dict[str, Any]:
@@ -117,7 +113,7 @@ class Layout:
         inputs = {"base": self.base, "corpus": self.corpus, "units": self.units}
         if name != STAGES[0]:
             inputs["previous"] = self.stage(STAGES[STAGES.index(name) - 1])
-        return self.step("train", self.tag(f"train-{name}"), settings, train.ranks, **inputs)
+        return self.step("train", self.tag(f"train-{name}"), settings, **inputs)
 
     def derive(self, chain: Mapping[str, Step]) -> Step:
         """The model of a row that is merged, discounted or both: each theta is discounted, then they are merged."""
@@ -136,9 +132,7 @@ class Layout:
         theta["base"] = self.base
         roles = dict.fromkeys([*merge.models, *([merge.base_model] if merge.base_model else [])])
         settings = {**dataclasses.asdict(merge), "dtype": "float32"}
-        return self.step(
-            "merge", self.tag(f"merge-{merge.method}"), settings, **{role: theta[role] for role in roles}
-        )
+        return self.step("merge", self.tag(f"merge-{merge.method}"), settings, **{role: theta[role] for role in roles})
 
     def evaluate(self, name: str, model: Step, spoken: bool = False) -> Step:
         settings = self.cell.evaluate

@@ -33,7 +33,8 @@ class AdapterConfig:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "AdapterConfig":
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()})
+        made: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in config.items()}
+        return cls(**made)
 
 
 def is_full(name: str, layers: int, config: AdapterConfig) -> bool:
@@ -67,7 +68,7 @@ def trainable(base: Path, previous: Path | None, config: AdapterConfig, seed: in
             bias="none",
             task_type="CAUSAL_LM",
         )
-        peft = get_peft_model(model, lora)
+        peft: PeftModel = get_peft_model(model, lora)  # type: ignore[assignment]
     else:
         overlay(model, previous)
         peft = PeftModel.from_pretrained(model, previous / ADAPTER, is_trainable=True)
@@ -96,7 +97,7 @@ def save(peft: PeftModel, out: Path) -> None:
         if parameter.requires_grad and "lora_" not in name
     }
     save_file(full, out / FULL, metadata={"format": "pt"})
-    config = peft.peft_config["default"]
+    config: Any = peft.peft_config["default"]
     config.base_model_name_or_path = None  # a path of this machine, else
     config.inference_mode = True
     lora = {
@@ -108,7 +109,7 @@ def save(peft: PeftModel, out: Path) -> None:
     save_file(lora, out / ADAPTER / "adapter_model.safetensors", metadata={"format": "pt"})
     # PEFT keeps its target modules as a set: written sorted, so that the same adapter has the same bytes
     config.target_modules = sorted(config.target_modules)
-    config.save_pretrained(out / ADAPTER)
+    config.save_pretrained(str(out / ADAPTER))
 
 
 def materialize(base: Path, stage: Path, alpha: float | None = None) -> PreTrainedModel:
@@ -119,7 +120,7 @@ def materialize(base: Path, stage: Path, alpha: float | None = None) -> PreTrain
     """
     model = load_base(base)
     overlay(model, stage)
-    lora = LoraConfig.from_pretrained(stage / ADAPTER)
+    lora = LoraConfig.from_pretrained(str(stage / ADAPTER))
     if alpha is not None:
         lora.lora_alpha = alpha
     peft = PeftModel.from_pretrained(model, stage / ADAPTER, config=lora)

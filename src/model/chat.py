@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -26,7 +27,7 @@ class Chat:
         self.tokenizer = tokenizer
         marks = ["first-question", "first-answer", "second-question", "second-answer"]
         roles = ["user", "assistant"] * 2
-        rendered = tokenizer.apply_chat_template(
+        rendered: Any = tokenizer.apply_chat_template(
             [{"role": r, "content": m} for r, m in zip(roles, marks, strict=True)], tokenize=False
         )
         first, rest = rendered.split(marks[0])
@@ -60,7 +61,8 @@ class Chat:
                 labels += [IGNORE] * len(prompt) + response
             examples.append(Example(ids, labels))
         if examples:
-            expected = self.tokenizer.apply_chat_template(list(conversations[0]), return_dict=True)["input_ids"]
+            rendered: Any = self.tokenizer.apply_chat_template(list(conversations[0]), return_dict=True)
+            expected = rendered["input_ids"]
             if expected[: len(examples[0].ids)] != examples[0].ids:
                 raise ValueError("the tokenizer's chat template cannot be rendered turn by turn")
         return examples

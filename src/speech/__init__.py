@@ -1,8 +1,8 @@
 """Waveform <-> unit tokens: synthesizer, encoder, quantizer, aligner, vocoder and recognizer.
 
-Everything here speaks 16 kHz mono float32 in [-1, 1] and knows nothing of experiment grids or language models. The protocols
-below are what the other packages rely on; each module holds one component, and the dict at the top of a module maps the
-names a configuration may use to classes.
+Everything here speaks 16 kHz mono float32 in [-1, 1] and knows nothing of experiment grids or language models. The
+protocols below are what the other packages rely on; each module holds one component, with a dict from the names that a
+configuration may use to classes.
 """
 
 from collections.abc import Sequence

@@ -21,7 +21,9 @@ class WordAligner:
     takes the frame it starts in.
     """
 
-    def __call__(self, units: Sequence[int] | npt.NDArray[Any], words: Sequence[Word], frame_rate: float) -> list[list[int]]:
+    def __call__(
+        self, units: Sequence[int] | npt.NDArray[Any], words: Sequence[Word], frame_rate: float
+    ) -> list[list[int]]:
         """The units of each word. Raises ValueError when there are no units, or words are not in order of time."""
         if not len(units):
             raise ValueError("no units to align")

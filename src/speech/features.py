@@ -15,6 +15,7 @@ import numpy.typing as npt
 import scipy.fft
 
 from src.speech.audio import SAMPLE_RATE, Utterance
+from src.speech.settings import require
 from src.speech.spectrogram import HOP, log_mel
 from src.speech.synthesizer import PAUSE
 
@@ -27,10 +28,11 @@ _DCT = np.ascontiguousarray(scipy.fft.dct(np.eye(MELS, dtype=np.float32), norm="
 
 
 def average(frames: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.float32]:
-    """Means of every `count` consecutive frames [n, d] -> [ceil(n / count), d]; the last frame is repeated to fill up."""
+    """Means of every `count` consecutive frames [n, d] -> [ceil(n / count), d]; the last frame fills up."""
     missing = -len(frames) % count
     padded = np.pad(frames, ((0, missing), (0, 0)), mode="edge")
-    return padded.reshape(-1, count, frames.shape[1]).mean(axis=1)
+    means: npt.NDArray[np.float32] = padded.reshape(-1, count, frames.shape[1]).mean(axis=1)
+    return means
 
 
 def slope(frames: npt.NDArray[np.float32], width: int = DELTA_WINDOW) -> npt.NDArray[np.float32]:
@@ -60,10 +62,13 @@ def stacked_frames(audio: npt.NDArray[Any], per_frame: int, context: int) -> npt
 
 def phone_labels(utterance: Utterance, frames: int, frame_rate: float) -> list[str]:
     """The phone at the middle of each frame; before the first and after the last it is silence."""
-    starts = np.array([phone.start for phone in utterance.phones])
     middles = (np.arange(frames) + 0.5) / frame_rate
-    owners = np.searchsorted(starts, middles, side="right") - 1
-    return [utterance.phones[i].text if i >= 0 and t < utterance.phones[i].end else PAUSE for i, t in zip(owners, middles)]
+    owners = np.searchsorted([phone.start for phone in utterance.phones], middles, side="right") - 1
+    phones = [utterance.phones[owner] for owner in owners]
+    return [
+        phone.text if phone.start <= middle < phone.end else PAUSE
+        for phone, middle in zip(phones, middles, strict=True)
+    ]
 
 
 class LinearEncoder:
@@ -79,12 +84,13 @@ class LinearEncoder:
         self.matrix = matrix
         self.frame_rate = 1000 / frame_ms
 
-    def front(self, audio: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        return FRONT_ENDS[self.name](audio, self.frame_ms // HOP_MS, self.context)
-
     def __call__(self, audio: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Features [frames, dimensions] of audio [samples]; one frame for every started `frame_ms`."""
-        return (self.front(audio) - self.offset) @ self.matrix
+        return self.project(FRONT_ENDS[self.name](audio, self.frame_ms // HOP_MS, self.context))
+
+    def project(self, frames: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Frames of the front end to features."""
+        return ((frames - self.offset) @ self.matrix).astype(np.float32, copy=False)
 
 
 FRONT_ENDS = {"mfcc": lambda audio, per_frame, context: mfcc_frames(audio, per_frame), "lda": stacked_frames}
@@ -99,12 +105,15 @@ def fit_encoder(
     fewer kinds of phones than `dimensions`.
     """
     front = [FRONT_ENDS[name](utterance.audio, frame_ms // HOP_MS, context) for utterance in utterances]
-    frames = np.concatenate(front)
+    frames: npt.NDArray[np.float32] = np.concatenate(front)
     if name == "lda":
-        offset, matrix = _discriminant(frames, front, utterances, 1000 / frame_ms, dimensions)
+        encoder = LinearEncoder(
+            name, frame_ms, context, *_discriminant(frames, front, utterances, 1000 / frame_ms, dimensions)
+        )
     else:
-        offset, matrix = frames.mean(axis=0), np.diag(1 / (frames.std(axis=0) + 1e-6)).astype(np.float32)
-    return LinearEncoder(name, frame_ms, context, offset, matrix), [(part - offset) @ matrix for part in front]
+        scales = np.diag(1 / (frames.std(axis=0) + 1e-6)).astype(np.float32)
+        encoder = LinearEncoder(name, frame_ms, context, frames.mean(axis=0), scales)
+    return encoder, [encoder.project(part) for part in front]
 
 
 def _discriminant(
@@ -125,7 +134,6 @@ def _discriminant(
         for label in phone_labels(utterance, len(part), frame_rate)
     ]
     kinds = len(set(labels))
-    if dimensions >= kinds:
-        raise ValueError(f"quantizer.dimensions = {dimensions}: must be below the {kinds} kinds of phones in the corpus")
+    require(dimensions < kinds, "quantizer.dimensions", dimensions, f"below {kinds}, the kinds of phones in fit.jsonl")
     analysis = LinearDiscriminantAnalysis(solver="svd", n_components=dimensions).fit(frames, labels)
     return analysis.xbar_.astype(np.float32), np.ascontiguousarray(analysis.scalings_[:, :dimensions], np.float32)

@@ -23,8 +23,8 @@ class Lexicon:
         self.pronunciations = {
             word: sorted({tuple(phones) for phones in pronunciations[word]}) for word in sorted(pronunciations)
         }
-        phones = {phone for spoken in self.pronunciations.values() for pronunciation in spoken for phone in pronunciation}
-        self.symbols = [BOUNDARY, *sorted(phones)]
+        spoken = [phones for variants in self.pronunciations.values() for phones in variants]
+        self.symbols = [BOUNDARY, *sorted({phone for phones in spoken for phone in phones})]
         """What a recognizer tells apart; a symbol's index is its class."""
         self.homophones = self._homophones()
         """Groups of words that share a pronunciation, each in alphabetical order."""
@@ -47,8 +47,8 @@ class Lexicon:
 class LexiconDecoder:
     """The likeliest sequence of lexicon words under CTC scores (one-pass Viterbi search, Ney 1984).
 
-    The states of all pronunciations lie in one array, phone, blank, phone ..., so that a frame takes a few array operations.
-    Between two words lies one more state, which is a blank or a boundary and may be left out.
+    The states of all pronunciations lie in one array, phone, blank, phone ..., so that a frame takes a few array
+    operations. Between two words lies one more state, which is a blank or a boundary and may be left out.
     """
 
     def __init__(self, lexicon: Lexicon, word_penalty: float) -> None:
@@ -78,7 +78,12 @@ class LexiconDecoder:
         self._step_cost[self._first] = _IMPOSSIBLE
 
     def __call__(self, log_probabilities: npt.NDArray[np.float32]) -> str:
-        """The words behind log probabilities [frames, symbols + 1], whose last class is the blank; "" for none."""
+        """The text behind log probabilities [frames, symbols + 1], whose last class is the blank; "" for silence."""
+        words, _ = self.search(log_probabilities)
+        return self._lexicon.canonical(" ".join(words))
+
+    def search(self, log_probabilities: npt.NDArray[np.float32]) -> tuple[list[str], float]:
+        """The best words, and the log probability of the best path that spells them, less their penalties."""
         states = len(self._emitted)
         score = np.full(states, _IMPOSSIBLE)
         # The frame in which the path through a state entered its word; a word that ended is (its index, that frame).
@@ -101,14 +106,14 @@ class LexiconDecoder:
             score = score + frame[self._emitted]
             between, before_between = exit_score + gaps[t], exit_word
 
-        exit_score, word = self._best_exit(score, entered)
-        if between >= exit_score:
-            word = before_between
+        final, word = self._best_exit(score, entered)
+        if between >= final:
+            final, word = between, before_between
         words = []
         while word != nothing:
             words.append(self._words[word[0]])
             word = before[word[1]]
-        return self._lexicon.canonical(" ".join(reversed(words)))
+        return words[::-1], float(final)
 
     def _best_exit(self, score: npt.NDArray[Any], entered: npt.NDArray[Any]) -> tuple[np.float32, tuple[int, int]]:
         """The best word to have just ended."""

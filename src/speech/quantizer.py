@@ -16,10 +16,10 @@ import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 
 from src.data import jsonl
-from src.speech.audio import to_int16, words_to_rows
+from src.speech.audio import SAMPLE_RATE, to_int16, words_to_rows
 from src.speech.features import FRONT_ENDS, HOP_MS, LinearEncoder, fit_encoder
 from src.speech.settings import read_settings, require
-from src.speech.synthesizer import SynthesizerConfig, make_synthesizer
+from src.speech.synthesizer import make_synthesizer
 from src.speech.threads import one_thread
 
 
@@ -43,8 +43,8 @@ class QuantizerConfig:
 
     def __post_init__(self) -> None:
         require(self.encoder in FRONT_ENDS, "quantizer.encoder", self.encoder, f"one of {', '.join(FRONT_ENDS)}")
-        steps = f"a multiple of {HOP_MS} from {HOP_MS} to 80"
-        require(HOP_MS <= self.frame_ms <= 80 and self.frame_ms % HOP_MS == 0, "quantizer.frame_ms", self.frame_ms, steps)
+        frames = range(HOP_MS, 80 + 1, HOP_MS)
+        require(self.frame_ms in frames, "quantizer.frame_ms", self.frame_ms, f"one of {', '.join(map(str, frames))}")
         require(0 <= self.context <= 10, "quantizer.context", self.context, "from 0 to 10")
         require(self.dimensions >= 1, "quantizer.dimensions", self.dimensions, "1 or more")
         require(self.clusters >= 2, "quantizer.clusters", self.clusters, "2 or more")
@@ -116,8 +116,8 @@ def fit_quantizer(features: list[npt.NDArray[np.float32]], config: QuantizerConf
     frames = np.concatenate(features)
     if len(frames) < config.clusters:
         raise ValueError(f"quantizer.clusters = {config.clusters}: must not exceed the {len(frames)} frames to fit")
-    model = MiniBatchKMeans(config.clusters, batch_size=4096, n_init=3, max_iter=100, random_state=config.seed).fit(frames)
-    spread = -model.score(frames) / len(frames)
+    model = MiniBatchKMeans(config.clusters, batch_size=4096, n_init=3, max_iter=100, random_state=config.seed)
+    spread = -model.fit(frames).score(frames) / len(frames)
     return KMeansQuantizer(model.cluster_centers_.astype(np.float32), config.switch_penalty * spread)
 
 
@@ -125,8 +125,8 @@ def fit_quantizer(features: list[npt.NDArray[np.float32]], config: QuantizerConf
 def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: Any) -> dict[str, Any]:
     """Speak fit.jsonl, fit the encoder and the quantizer to it, and keep both with the audio.
 
-    Writes quantizer.safetensors, quantizer.json, audio.npy (int16, all utterances one after another) and utterances.jsonl
-    {id, text, start, length (samples), words: [[word, start_s, end_s] ..]}.
+    Writes quantizer.safetensors, quantizer.json, audio.npy (int16, the utterances one after another) and
+    utterances.jsonl {id, text, start, length (samples), words: [[word, start_s, end_s] ..]}.
     """
     settings = read_settings(QuantizerConfig, config, "quantizer")
     synthesizer = make_synthesizer(settings.synthesizer, stream="fit")
@@ -158,4 +158,5 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
         ),
     )
     context.report(done=len(rows), total=len(rows))
-    return {"utterances": len(rows), "seconds_of_audio": round(float(starts[-1]) / 16_000, 1), "units": quantizer.clusters}
+    seconds = round(float(starts[-1]) / SAMPLE_RATE, 1)
+    return {"utterances": len(rows), "seconds_of_audio": seconds, "clusters": quantizer.clusters}

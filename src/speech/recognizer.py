@@ -1,7 +1,7 @@
-"""The judge: a small phoneme recognizer that says what spoken answers contain, and the step that trains and tests it.
+"""The judge: a small phoneme recognizer that says what spoken answers contain, and the step that makes it.
 
-Convolutions and a bidirectional GRU, trained with CTC on natural and on vocoded audio; the result is the likeliest sequence
-of words of the lexicon.
+Convolutions and a bidirectional GRU, trained with CTC on natural and on vocoded audio; the result is the likeliest
+sequence of words of the lexicon.
 """
 
 import json
@@ -107,7 +107,7 @@ class PhonemeRecognizer:
 
     @torch.inference_mode()
     def __call__(self, audios: Sequence[npt.NDArray[Any]]) -> list[str]:
-        """What is said in each of `audios` ([samples]): words of the lexicon, "" for audio without speech or samples."""
+        """What is said in each of `audios` ([samples]), in words of the lexicon; "" for silence or no samples."""
         texts = [""] * len(audios)
         heard = [i for i, audio in enumerate(audios) if len(audio)]
         if not heard:
@@ -159,9 +159,7 @@ def train(
     return network
 
 
-def disturbed(
-    frames: npt.NDArray[np.float32], noise: float, random: np.random.Generator
-) -> npt.NDArray[np.float32]:
+def disturbed(frames: npt.NDArray[np.float32], noise: float, random: np.random.Generator) -> npt.NDArray[np.float32]:
     """A copy with a random offset for each band, a band of up to 9 mels and a stretch of up to 4 frames set to zero."""
     copy = frames + noise * random.standard_normal(frames.shape[1], dtype=np.float32)
     mel = int(random.integers(0, frames.shape[1] - 9))

@@ -1,15 +1,13 @@
-"""Reading a component's settings: from a plain mapping to its frozen dataclass, with one clear line when it does not fit."""
+"""A component's settings: from a plain mapping to its frozen dataclass, with one clear line when they do not fit."""
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
-class _Dataclass(Protocol):
-    __dataclass_fields__: Any
-
-
-Settings = TypeVar("Settings", bound=_Dataclass)
+Settings = TypeVar("Settings", bound="DataclassInstance")
 
 
 def read_settings(kind: type[Settings], mapping: Mapping[str, Any], where: str) -> Settings:

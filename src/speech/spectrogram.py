@@ -1,7 +1,7 @@
 """Short-time spectra at 10 ms: audio to log-mel, and log-mel back to audio (Griffin-Lim).
 
-librosa's `griffinlim` gives the same sound (spectral convergence 0.12 after 16 iterations) at a sixth of the speed, most of
-it spent in padding and copies; that is why the loop is written out here.
+librosa's `griffinlim` comes as close (spectral convergence 0.12 after 16 iterations) but takes six times as long for
+short audio, which is why the loop is written out here.
 """
 
 from functools import cache
@@ -37,11 +37,12 @@ def _inverse_filters(mels: int) -> npt.NDArray[np.float32]:
 
 
 def log_mel(audio: npt.NDArray[Any], mels: int) -> npt.NDArray[np.float32]:
-    """Natural log of the mel magnitudes of audio [samples], [1 + samples // 160, mels]: frame i is centred at i * 10 ms."""
+    """Natural log of mel magnitudes, [1 + samples // 160, mels], of audio [samples]; frame i is around i * 10 ms."""
     padded = np.pad(to_float32(audio), WINDOW // 2)
     frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP] * _HANN
     magnitudes = np.abs(scipy.fft.rfft(frames, FFT, axis=1))
-    return np.log(np.maximum(magnitudes @ _filters(mels), np.float32(FLOOR)))
+    log_mels: npt.NDArray[np.float32] = np.log(np.maximum(magnitudes @ _filters(mels), np.float32(FLOOR)))
+    return log_mels
 
 
 def griffin_lim(log_mels: npt.NDArray[np.float32], iterations: int, momentum: float = 0.99) -> npt.NDArray[np.float32]:
@@ -52,18 +53,24 @@ def griffin_lim(log_mels: npt.NDArray[np.float32], iterations: int, momentum: fl
     frames, mels = log_mels.shape
     magnitudes = np.maximum(np.exp(log_mels) @ _inverse_filters(mels), np.float32(1e-5))
     angles = np.random.default_rng(0).random(magnitudes.shape, dtype=np.float32) * np.float32(2 * np.pi)
-    phase = np.exp(1j * angles).astype(np.complex64)
+    phase: npt.NDArray[np.complex64] = np.exp(1j * angles).astype(np.complex64)
     weight = np.maximum(_overlap_add(np.broadcast_to(_HANN**2, (frames, WINDOW))), np.float32(1e-2))
     previous = np.zeros_like(phase)
     for _ in range(iterations):
-        audio = _overlap_add(scipy.fft.irfft(magnitudes * phase, FFT, axis=1)[:, :WINDOW] * _HANN) / weight
+        audio = _overlap_add(_inverse(magnitudes * phase)) / weight
         windows = np.lib.stride_tricks.sliding_window_view(audio, WINDOW)[::HOP][:frames] * _HANN
         spectrum = scipy.fft.rfft(windows, FFT, axis=1)
         phase = spectrum - np.float32(momentum / (1 + momentum)) * previous
         phase /= np.abs(phase) + np.float32(1e-9)
         previous = spectrum
-    audio = _overlap_add(scipy.fft.irfft(magnitudes * phase, FFT, axis=1)[:, :WINDOW] * _HANN) / weight
-    return audio[WINDOW // 2 : WINDOW // 2 + HOP * (frames - 1)]
+    audio = _overlap_add(_inverse(magnitudes * phase)) / weight
+    return audio[WINDOW // 2 : WINDOW // 2 + HOP * (frames - 1)].astype(np.float32, copy=False)
+
+
+def _inverse(spectrum: npt.NDArray[np.complex64]) -> npt.NDArray[np.float32]:
+    """Windowed samples [frames, WINDOW] of spectra [frames, FFT / 2 + 1]."""
+    samples: npt.NDArray[np.float32] = scipy.fft.irfft(spectrum, FFT, axis=1)[:, :WINDOW] * _HANN
+    return samples
 
 
 def _overlap_add(windows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

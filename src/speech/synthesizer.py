@@ -3,8 +3,8 @@
     synthesizer = make_synthesizer(SynthesizerConfig(seed=1), stream="fit")
     utterance = synthesizer("what is the capital of france")
 
-The audio of a call depends on the calls before it (espeak-ng keeps the phase of its noise and flutter), so a list of texts
-is reproducible when it is spoken in the same order by a new synthesizer.
+The audio of a call depends on the calls before it (espeak-ng keeps state from one to the next), so a list of texts is
+reproducible when it is spoken in the same order by a new synthesizer.
 """
 
 import ctypes
@@ -27,7 +27,7 @@ from src.speech.settings import read_settings, require
 
 SPEAKABLE = re.compile(r"[a-z]+(?:'[a-z]+)*(?: [a-z]+(?:'[a-z]+)*)*")
 WORD_BREAK = " || "
-"""Keeps espeak-ng from contracting two words ("of the") into one, so that every word has an event; it is not audible."""
+"""Keeps espeak-ng from contracting two words ("of the"), so that every word has an event; it is not audible."""
 PAUSE = "_"
 """The phone of silence."""
 
@@ -49,9 +49,13 @@ class SynthesizerConfig:
     def __post_init__(self) -> None:
         require(self.name in SYNTHESIZERS, "synthesizer.name", self.name, f"one of {', '.join(SYNTHESIZERS)}")
         require(bool(self.voice), "synthesizer.voice", self.voice, "an espeak-ng voice, such as en-us")
-        rates, pitches = (self.rate_min, self.rate_max), (self.pitch_min, self.pitch_max)
-        require(80 <= rates[0] <= rates[1] <= 450, "synthesizer.rate_min, rate_max", rates, "80 <= min <= max <= 450")
-        require(0 <= pitches[0] <= pitches[1] <= 100, "synthesizer.pitch_min, pitch_max", pitches, "0 <= min <= max <= 100")
+        for name, low, high, limits in (
+            ("rate", self.rate_min, self.rate_max, (80, 450)),
+            ("pitch", self.pitch_min, self.pitch_max, (0, 100)),
+        ):
+            allowed = f"from {limits[0]} to {limits[1]}, the smaller first"
+            settings = f"synthesizer.{name}_min, synthesizer.{name}_max"
+            require(limits[0] <= low <= high <= limits[1], settings, (low, high), allowed)
         require(self.seed >= 0, "synthesizer.seed", self.seed, "0 or more")
 
 
@@ -87,14 +91,14 @@ _IPA_SEPARATED = 0x02 | ord("_") << 8
 class Espeak:
     """espeak-ng itself, in one voice: samples and events of a text, and its phones.
 
-    Every instance loads a private copy of the library, whose state (it is all global) is therefore that of a new process.
+    Every instance loads a private copy of the library, whose state (all of it global) is then that of a new process.
     """
 
     def __init__(self, voice: str = "en-us") -> None:
         """Raises ValueError for a voice that espeak-ng lacks."""
         with tempfile.TemporaryDirectory(prefix="espeak-") as folder:
             library = Path(espeakng_loader.get_library_path())
-            self._library = ctypes.CDLL(shutil.copy(library, Path(folder) / library.name))
+            self._library = ctypes.CDLL(shutil.copy(library, folder))
         self._library.espeak_TextToPhonemes.restype = ctypes.c_char_p
         data = str(espeakng_loader.get_data_path()).encode()
         self.sample_rate = self._library.espeak_Initialize(_SYNCHRONOUS, 0, data, _PHONEME_EVENTS | _DONT_EXIT)
@@ -118,7 +122,9 @@ class Espeak:
             i += 1
         return 0
 
-    def speak(self, text: str, rate: int, pitch: int) -> tuple[npt.NDArray[np.int16], list[float], list[tuple[str, float]]]:
+    def speak(
+        self, text: str, rate: int, pitch: int
+    ) -> tuple[npt.NDArray[np.int16], list[float], list[tuple[str, float]]]:
         """Samples at `sample_rate`, the start of each word, and each phone with its start (seconds)."""
         self._samples, self._events = [], []
         self._library.espeak_SetParameter(_RATE, rate, 0)
@@ -138,9 +144,7 @@ class Espeak:
         words = text.split()
         pointer = ctypes.c_char_p(WORD_BREAK.join(words).encode())
         spoken = self._library.espeak_TextToPhonemes(ctypes.byref(pointer), _UTF8, _IPA_SEPARATED).decode()
-        phones = [
-            tuple(phone for phone in word.translate(_NO_STRESS).split("_") if phone) for word in spoken.split()
-        ]
+        phones = [tuple(phone for phone in word.translate(_NO_STRESS).split("_") if phone) for word in spoken.split()]
         if len(phones) != len(words):
             raise RuntimeError(f"espeak-ng pronounces {len(phones)} words for the {len(words)} of {text!r}")
         return phones
@@ -167,7 +171,7 @@ class EspeakSynthesizer:
         self._random = np.random.default_rng([config.seed, zlib.crc32(stream.encode())])
 
     def __call__(self, text: str) -> Utterance:
-        """Speak `text`. Raises ValueError as `check_speakable` does, RuntimeError if espeak-ng finds other words in it."""
+        """Speak `text`. Raises ValueError as `check_speakable` does, RuntimeError if the word events do not match."""
         check_speakable(text)
         config = self._config
         rate = int(self._random.integers(config.rate_min, config.rate_max + 1))
@@ -199,8 +203,7 @@ SYNTHESIZERS = {"espeak": EspeakSynthesizer}
 
 
 def make_synthesizer(config: SynthesizerConfig | Mapping[str, Any], stream: str = "") -> Synthesizer:
-    """A new synthesizer. `stream` names what it is to speak ("asr"): each stream draws its own rates and pitches, so one
-    list of texts sounds the same whatever else is spoken."""
+    """A new synthesizer. `stream` names what it is to speak ("asr"): each stream draws its own rates and pitches."""
     if not isinstance(config, SynthesizerConfig):
         config = read_settings(SynthesizerConfig, config, "synthesizer")
     return SYNTHESIZERS[config.name](config, stream)

@@ -73,16 +73,21 @@ class MelNetwork(nn.Module):
         """`hops`: mel frames in a unit frame. All layers work at the rate of unit frames; only the output is finer."""
         super().__init__()
         self.hops = hops
-        self.embedding = nn.Embedding(clusters + 1, width, padding_idx=clusters)
+        self.padding = clusters
+        self.embedding = nn.Embedding(clusters + 1, width, padding_idx=self.padding)
         self.encoder = ConvStack(width, 2)
         self.duration = nn.Linear(width, 1)
         self.position = nn.Linear(3, width)
         self.decoder = ConvStack(width, 3)
         self.output = nn.Linear(width, MELS * hops)
 
+    def exists(self, units: Tensor) -> Tensor:
+        """1 for units, 0 for padding."""
+        return torch.ne(units, self.padding).float()
+
     def encode(self, units: Tensor) -> tuple[Tensor, Tensor]:
         """Units [batch, n] (padded with `clusters`) to states [batch, n, width] and log durations [batch, n]."""
-        mask = (units != self.embedding.padding_idx).float()[:, None]
+        mask = self.exists(units)[:, None]
         states = self.encoder(self.embedding(units).transpose(1, 2), mask).transpose(1, 2)
         return states, self.duration(states)[..., 0]
 
@@ -173,7 +178,7 @@ def pad(arrays: Sequence[npt.NDArray[Any]], value: float) -> Tensor:
 
 def loss_of(network: MelNetwork, batch: Sequence[Example], duration_weight: float) -> Tensor:
     """Mean absolute error of the log-mel plus the squared error of log durations."""
-    units = pad([example.units for example in batch], network.embedding.num_embeddings - 1)
+    units = pad([example.units for example in batch], network.padding)
     durations = pad([example.durations for example in batch], 1)
     owners = pad([np.repeat(np.arange(len(example.units)), example.durations) for example in batch], 0)
     positions = pad([positions_of(example.durations) for example in batch], 0)
@@ -183,7 +188,7 @@ def loss_of(network: MelNetwork, batch: Sequence[Example], duration_weight: floa
     states, log_durations = network.encode(units)
     predicted = network.decode(states, owners, positions, mask)
     fine_mask = mask.repeat_interleave(network.hops, dim=1)
-    unit_mask = (units != network.embedding.padding_idx).float()
+    unit_mask = network.exists(units)
     mel_loss = ((predicted - target).abs().mean(dim=-1) * fine_mask).sum() / fine_mask.sum()
     duration_loss = ((log_durations - durations.log()) ** 2 * unit_mask).sum() / unit_mask.sum()
     return mel_loss + duration_weight * duration_loss

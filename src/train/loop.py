@@ -13,6 +13,7 @@ from typing import Any
 
 import deepspeed
 import torch
+from peft import PeftModel
 from torch.nn import functional
 from transformers import get_cosine_with_min_lr_schedule_with_warmup
 
@@ -57,15 +58,14 @@ class ResponseLoss(torch.nn.Module):
     def __init__(self, model: torch.nn.Module):
         super().__init__()
         self.model = model
-        causal = getattr(getattr(model, "base_model", None), "model", model) if hasattr(model, "peft_config") else model
-        self.__dict__["backbone"], self.__dict__["head"] = causal.model, causal.lm_head
 
     def forward(self, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """ids, labels: [batch, length], padded on the right, where a causal model needs no mask. Returns the summed loss."""
-        hidden = self.backbone(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+        """The summed loss. ids, labels: [batch, length], padded on the right, where a causal model needs no mask."""
+        causal: Any = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+        hidden = causal.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
         targets = labels[:, 1:]
         kept = targets != IGNORE
-        return functional.cross_entropy(self.head(hidden[kept]).float(), targets[kept], reduction="sum")
+        return functional.cross_entropy(causal.lm_head(hidden[kept]).float(), targets[kept], reduction="sum")
 
 
 def collate(examples: Sequence[Example], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
@@ -144,7 +144,7 @@ def train(
     engine.train()
 
     checkpoints = context.work / "checkpoints"
-    state = {"step": 0, "tokens": 0, "metrics": []}
+    state: dict[str, Any] = {"step": 0, "tokens": 0, "metrics": []}
     if (checkpoints / "latest").exists():
         state, torch_state = _resume(engine, checkpoints)
         torch.set_rng_state(torch_state)

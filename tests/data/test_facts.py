@@ -1,4 +1,5 @@
 """Mechanical checks of the fact tables and their question templates."""
+
 import csv
 import ctypes
 import re
@@ -40,7 +41,7 @@ def test_shape_and_words(name):
     head, rows = table(name)
     assert head[0] == KEYS[name] and len(head) == len(set(head)) == RELATIONS + 1
     assert len(rows) == ENTITIES and all(len(r) == len(head) for r in rows)
-    assert [w for w in head + sum(rows, []) if not WORD.fullmatch(w)] == []
+    assert [w for w in head + [cell for r in rows for cell in r] if not WORD.fullmatch(w)] == []
     assert [e for e, n in Counter(r[0] for r in rows).items() if n > 1] == []
 
 
@@ -81,7 +82,7 @@ def test_templates():
 def test_every_question_has_one_answer():
     asked = {}
     for name, relations in templates().items():
-        head, rows = table(name)
+        _, rows = table(name)
         for relation, questions in relations.items():
             for q in questions:
                 for r in rows:

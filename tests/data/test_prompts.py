@@ -12,9 +12,7 @@ def test_formats() -> None:
     assert prompts.tts("paris rome", "read this text aloud:") == "read this text aloud: paris rome"
     assert prompts.sqa([5]) == "<|5|>"
     assert prompts.interleave(["paris", "rome"], [[3, 9], [4]]) == "paris<|3|><|9|> rome<|4|>"
-    assert (
-        prompts.sqa_response("which city", "paris", ["paris"], [[3, 9]]) == "which city\n\nparis\n\nparis<|3|><|9|>"
-    )
+    assert prompts.sqa_response("which city", "paris", ["paris"], [[3, 9]]) == "which city\n\nparis\n\nparis<|3|><|9|>"
 
 
 def test_ten_instructions_each() -> None:
@@ -59,7 +57,9 @@ def test_parse_is_the_inverse(question: list[str], answer: list[str], data: st.D
         ("a\n\nb\n\n\n\nc <|2|>", "a", "b", (2,)),
     ],
 )
-def test_broken_formats_keep_what_can_be_read(response: str, transcript: str, text: str, units: tuple[int, ...]) -> None:
+def test_broken_formats_keep_what_can_be_read(
+    response: str, transcript: str, text: str, units: tuple[int, ...]
+) -> None:
     parts = prompts.parse_sqa(response)
     assert (parts.transcript, parts.text, parts.units) == (transcript, text, units)
     assert parts.well_formed == (response == "a\n\nb\n\n\n\nc <|2|>")

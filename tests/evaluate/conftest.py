@@ -159,4 +159,3 @@ def context() -> SimpleNamespace:
     """Keeps what is reported."""
     reports: list[dict] = []
     return SimpleNamespace(report=lambda **numbers: reports.append(numbers), reports=reports)
-

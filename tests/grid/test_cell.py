@@ -76,7 +76,8 @@ def test_the_papers_weights() -> None:
         config = weights[name]
         assert config["method"] == method and config["base_model"] == "base"
         assert config["models"] == {
-            role: {"weight": weight, "density": density} for role, weight in (("asr", 0.04), ("tts", 0.06), ("sqa", 0.9))
+            role: {"weight": weight, "density": density}
+            for role, weight in (("asr", 0.04), ("tts", 0.06), ("sqa", 0.9))
         }
         assert config["parameters"]["normalize"] is True
 
@@ -97,7 +98,9 @@ def test_what_does_not_change_a_result_is_in_no_fingerprint() -> None:
 
 
 def test_replay_settings_do_not_touch_rows_without_replay() -> None:
-    plain, other = (row(compose("config", overrides=["strategy=none", *more]), []) for more in ([], ["replay.ratio=0.7"]))
+    plain, other = (
+        row(compose("config", overrides=["strategy=none", *more]), []) for more in ([], ["replay.ratio=0.7"])
+    )
     assert plain.evaluate.fingerprint == other.evaluate.fingerprint
 
 
@@ -127,6 +130,6 @@ def test_bad_settings_are_one_line_that_names_them(overrides: list[str], message
 
 
 def test_planning_imports_neither_torch_nor_numpy() -> None:
-    code = "import sys, src.run, src.grid.cell, launchers.local; print([m for m in ('torch', 'numpy') if m in sys.modules])"
+    code = "import sys, src.run, src.grid.cell, launchers.local; print([*{'torch', 'numpy'} & set(sys.modules)])"
     printed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "[]"

@@ -115,7 +115,8 @@ def test_a_failure_stops_what_depends_on_it_and_nothing_else(driver: Driver) -> 
     assert code == 1
     assert driver.numbers() == {"a": "1", "c": "101", "e": "106"}
     assert "ValueError: b was told to fail" in output
-    assert "not run, because of that: d-" in output
+    assert "not run   1 step(s) that need b-" in output
+    assert "not run, because of that: d\n" in output
     (file,) = (driver.root / "grids" / "toy" / "failures").iterdir()
     assert str(file) in output
     assert "Traceback (most recent call last)" in file.read_text()

@@ -31,16 +31,16 @@ def stage(tiny_base: Path, tmp_path: Path) -> Path:
 def test_trainable_parameters_are_the_papers(tiny_base: Path) -> None:
     model = adapter.trainable(tiny_base, None, CONFIG, seed=1)
     trained = {name.removeprefix(adapter.PREFIX) for name, p in model.named_parameters() if p.requires_grad}
-    lora = {
-        f"model.layers.{i}.self_attn.{p}_proj.lora_{x}.default.weight" for i in (0, 1) for p in "qkv" for x in "AB"
-    }
+    lora = {f"model.layers.{i}.self_attn.{p}_proj.lora_{x}.default.weight" for i in (0, 1) for p in "qkv" for x in "AB"}
     full = {f"model.layers.1.self_attn.{p}_proj.base_layer.weight" for p in "qkv"}
     assert trained == lora | full | {"model.embed_tokens.weight", "lm_head.weight"}
 
 
 def test_the_next_stage_goes_on_training_the_same_adapter(tiny_base: Path, stage: Path) -> None:
     first = {n: p for n, p in adapter.trainable(tiny_base, None, CONFIG, seed=1).named_parameters() if p.requires_grad}
-    second = {n: p for n, p in adapter.trainable(tiny_base, stage, CONFIG, seed=2).named_parameters() if p.requires_grad}
+    second = {
+        n: p for n, p in adapter.trainable(tiny_base, stage, CONFIG, seed=2).named_parameters() if p.requires_grad
+    }
     assert first.keys() == second.keys()
     saved = load_file(stage / "full.safetensors") | load_file(stage / "adapter" / "adapter_model.safetensors")
     assert len(saved) == len(second)
@@ -70,7 +70,9 @@ def test_the_discount_leaves_full_modules_alone(tiny_base: Path, stage: Path) ->
     untouched = set(base) - set(full)
     assert all(torch.equal(zero[name], base[name]) for name in untouched)
     moved = adapter.materialize(tiny_base, stage).state_dict()
-    assert not torch.equal(moved["model.layers.0.self_attn.q_proj.weight"], base["model.layers.0.self_attn.q_proj.weight"])
+    assert not torch.equal(
+        moved["model.layers.0.self_attn.q_proj.weight"], base["model.layers.0.self_attn.q_proj.weight"]
+    )
 
 
 def test_saving_twice_gives_the_same_bytes(tiny_base: Path, tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ from src.train.stage import stage_conversations
 from tests.conftest import TINY_ADAPTER, TINY_OPTIMIZATION
 from tests.train.runner import run_rank
 
-
 forkserver = multiprocessing.get_context("forkserver")
 forkserver.set_forkserver_preload(["src.train.stage"])
 
@@ -33,7 +32,13 @@ class Run:
         out, work = self.folder / name, self.folder / f"{name}-work"
         out.mkdir(exist_ok=True)
         work.mkdir(exist_ok=True)
-        settings = {"stage": "asr", "adapter": TINY_ADAPTER, "optimization": TINY_OPTIMIZATION, "replay": None, **config}
+        settings = {
+            "stage": "asr",
+            "adapter": TINY_ADAPTER,
+            "optimization": TINY_OPTIMIZATION,
+            "replay": None,
+            **config,
+        }
         inputs = self.inputs | ({"previous": previous} if previous else {})
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
@@ -128,7 +133,7 @@ def test_a_loss_that_is_not_finite_stops_the_stage_by_name(run: Run) -> None:
 
 
 def test_too_long_examples_are_dropped_and_counted(run: Run) -> None:
-    out, summary = run("short", config={"optimization": {**TINY_OPTIMIZATION, "max_length": 22}})
+    _, summary = run("short", config={"optimization": {**TINY_OPTIMIZATION, "max_length": 22}})
     assert summary["dropped_too_long"] > 0
     assert summary["examples"] + summary["dropped_too_long"] == 40
     last = run.error("none", {"optimization": {**TINY_OPTIMIZATION, "max_length": 5}})

@@ -1,0 +1,77 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from src.data import jsonl
+from src.speech.audio import read_audio
+from src.speech.quantizer import load_quantizer
+from src.speech.units import run
+from tests.speech.conftest import PHRASES, quiet_context
+
+
+def rows(speech: dict[str, Path], name: str) -> list[dict[str, Any]]:
+    return list(jsonl.read(speech["units"] / f"{name}.jsonl"))
+
+
+def check(part: dict[str, Any], text: str) -> None:
+    assert part["words"] == text.split()
+    assert len(part["units"]) == len(part["words"]) and all(part["units"])
+    for own in part["units"]:
+        assert all(0 <= unit < 24 for unit in own)
+        assert all(a != b for a, b in zip(own, own[1:], strict=False))
+
+
+def test_every_list_has_units_for_its_words(speech: dict[str, Path]) -> None:
+    for name in ("asr", "tts", "eval_asr"):
+        source = list(jsonl.read(speech["corpus"] / f"{name}.jsonl"))
+        assert [(row["id"], row["text"]) for row in rows(speech, name)] == [(r["id"], r["text"]) for r in source]
+        for row in rows(speech, name):
+            check(row, row["text"])
+    for row, source in zip(rows(speech, "sqa"), jsonl.read(speech["corpus"] / "sqa.jsonl"), strict=True):
+        check(row["question"], source["question"])
+        check(row["answer"], source["answer"])
+    for row, source in zip(rows(speech, "eval_qa"), jsonl.read(speech["corpus"] / "eval_qa.jsonl"), strict=True):
+        assert (row["id"], row["set"]) == (source["id"], source["set"]) and "answers" not in row
+        check(row["question"], source["question"])
+
+
+def test_synthesis_shares_the_utterances_of_recognition(speech: dict[str, Path]) -> None:
+    asr, tts = rows(speech, "asr"), rows(speech, "tts")
+    assert tts[0] == asr[0]
+    assert tts[1]["text"] == "two lion"
+
+
+def test_audio_of_the_first_questions_is_kept(speech: dict[str, Path]) -> None:
+    kept = sorted(path.name for path in (speech["units"] / "audio").iterdir())
+    assert kept == ["q-0.flac", "q-1.flac"], "one of each set"
+    encoder, quantizer = load_quantizer(speech["quantizer"])
+    units = quantizer(encoder(read_audio(speech["units"] / "audio" / "q-0.flac")))
+    written = [unit for own in rows(speech, "eval_qa")[0]["question"]["units"] for unit in own]
+    assert set(units.tolist()) == set(written), "the kept audio is what was encoded"
+
+
+def test_lists_do_not_change_one_another(speech: dict[str, Path], tmp_path: Path) -> None:
+    """Without recognition sentences, the questions sound the same."""
+    corpus, out = tmp_path / "corpus", tmp_path / "units"
+    corpus.mkdir(), out.mkdir()
+    for path in speech["corpus"].glob("*.jsonl"):
+        jsonl.write(corpus / path.name, [] if path.stem == "asr" else jsonl.read(path))
+    run({"keep_audio": 0}, {"corpus": corpus, "quantizer": speech["quantizer"]}, out, quiet_context(tmp_path))
+    assert (out / "sqa.jsonl").read_bytes() == (speech["units"] / "sqa.jsonl").read_bytes()
+    assert not (out / "audio").exists()
+
+
+def test_progress_is_reported(speech: dict[str, Path], tmp_path: Path) -> None:
+    reports: list[dict[str, float]] = []
+    context = quiet_context(tmp_path)
+    context.report = lambda **numbers: reports.append(numbers)
+    inputs = {"corpus": speech["corpus"], "quantizer": speech["quantizer"]}
+    summary = run({}, inputs, tmp_path, context)
+    assert reports[-1]["done"] == reports[-1]["total"] == len(PHRASES) + 2 + 2 + 3 + 3
+    assert summary["units_per_word"] > 1
+
+
+def test_bad_settings(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="units.keep_audio = -1"):
+        run({"keep_audio": -1}, {}, tmp_path, quiet_context(tmp_path))
