@@ -125,11 +125,13 @@ def runs(
 
 
 def _training(step: Step, folder: Path, store: Store) -> Run:
-    summary = store.manifest(step)["summary"]
+    summary = dict(store.manifest(step)["summary"])
+    speeds = dict(summary.pop("throughput", []))
 
     def fill(run: "wandb.Run") -> None:
         for point in jsonl.read(folder / "metrics.jsonl"):
-            run.log({key: value for key, value in point.items() if key != "step"}, step=int(point["step"]))
+            number = int(point.pop("step"))
+            run.log({**point, "tokens_per_second": speeds.get(number)}, step=number)
         run.summary.update(summary)
 
     return Run(step.fingerprint[:ID_LENGTH], step.name, "train", {**step.config, "artifact": step.name}, fill)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from src.data import jsonl
 from src.speech.audio import SAMPLE_RATE, to_int16, words_to_rows
@@ -33,11 +33,11 @@ class QuantizerConfig:
     frame_ms: int = 20
     context: int = 3
     """Neighbouring frames on either side that "lda" sees."""
-    dimensions: int = 24
+    dimensions: int = 40
     """Directions that "lda" keeps."""
     clusters: int = 64
     """Number of units."""
-    switch_penalty: float = 2.0
+    switch_penalty: float = 1.5
     """Price of a change of unit, in mean squared distances of a frame from its centroid."""
     seed: int = 0
 
@@ -88,7 +88,7 @@ class KMeansQuantizer:
 def save_quantizer(folder: Path, encoder: LinearEncoder, quantizer: KMeansQuantizer) -> None:
     """Write quantizer.safetensors and quantizer.json."""
     tensors = {"offset": encoder.offset, "matrix": encoder.matrix, "centroids": quantizer.centroids}
-    save_file(tensors, folder / "quantizer.safetensors")
+    (folder / "quantizer.safetensors").write_bytes(save(tensors))
     settings = {
         "encoder": encoder.name,
         "frame_ms": encoder.frame_ms,

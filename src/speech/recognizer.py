@@ -14,7 +14,7 @@ import jiwer
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -44,13 +44,13 @@ class RecognizerConfig:
     name: str = "phoneme_ctc"
     width: int = 160
     """Channels of the convolutions, and of the GRU in each direction."""
-    steps: int = 1500
+    steps: int = 600
     batch_size: int = 32
     learning_rate: float = 2e-3
     dropout: float = 0.1
     noise: float = 0.2
     """Standard deviation of what is added to normalized features in training."""
-    word_penalty: float = 4.0
+    word_penalty: float = 1.0
     """Log probability that a word must gain to be heard: higher values hear fewer, longer words."""
     seed: int = 0
 
@@ -196,7 +196,7 @@ def load_recognizer(folder: Path) -> PhonemeRecognizer:
 def save_recognizer(folder: Path, recognizer: PhonemeRecognizer, config: RecognizerConfig) -> None:
     """Write recognizer.safetensors (the network, and the mean and deviation of its features) and recognizer.json."""
     tensors = recognizer.network.state_dict() | {"mean": recognizer.mean, "deviation": recognizer.deviation}
-    save_file(tensors, folder / "recognizer.safetensors")
+    (folder / "recognizer.safetensors").write_bytes(save(tensors))
     lexicon = recognizer.lexicon
     settings = {
         "name": config.name,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from src.data import jsonl
@@ -36,7 +36,7 @@ class VocoderConfig:
     name: str = "mel_griffin_lim"
     width: int = 128
     """Channels of every layer."""
-    steps: int = 1000
+    steps: int = 800
     batch_size: int = 16
     learning_rate: float = 2e-3
     duration_weight: float = 0.3
@@ -237,7 +237,7 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
     network = train(examples, quantizer.clusters, hops, settings, context)
     with torch.inference_mode():
         errors = [loss_of(network.eval(), [example], 0.0).item() for example in examples[:100]]
-    save_file(network.state_dict(), out / "vocoder.safetensors")
+    (out / "vocoder.safetensors").write_bytes(save(network.state_dict()))
     described = {"clusters": quantizer.clusters, "hops": hops, "config": asdict(settings)}
     (out / "vocoder.json").write_text(json.dumps(described, ensure_ascii=False), encoding="utf-8")
     context.report(done=settings.steps, total=settings.steps)

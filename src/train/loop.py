@@ -87,7 +87,7 @@ class History:
     metrics: list[dict[str, float]]
     """Reproducible: step, loss, learning_rate, gradient_norm, tokens."""
     summary: dict[str, Any]
-    """Counts, and figures of speed that differ from run to run."""
+    """Counts, and figures of speed that differ from run to run (`throughput`: [step, tokens per second])."""
 
 
 def train(
@@ -127,7 +127,6 @@ def train(
         len(plan),
         min_lr_rate=settings.min_lr_ratio,
     )
-    torch.manual_seed(settings.seed)
     engine, *_ = deepspeed.initialize(
         model=ResponseLoss(model),
         model_parameters=parameters,
@@ -144,14 +143,16 @@ def train(
     engine.train()
 
     checkpoints = context.work / "checkpoints"
-    state: dict[str, Any] = {"step": 0, "tokens": 0, "metrics": []}
+    state: dict[str, Any] = {"step": 0, "tokens": 0, "metrics": [], "throughput": []}
     if (checkpoints / "latest").exists():
-        state, torch_state = _resume(engine, checkpoints)
-        torch.set_rng_state(torch_state)
-    first, started, saved = state["step"], time.monotonic(), time.monotonic()
-    tokens_before = state["tokens"]
+        state = _resume(engine, checkpoints)
+    first, tokens_before = state["step"], state["tokens"]
+    started = saved = logged_at = time.monotonic()
+    tokens_logged = tokens_before
 
     for step in range(first, len(plan)):
+        # dropout is a function of seed, step and rank: no state of a generator has to be kept for a resumed run
+        torch.manual_seed((settings.seed * len(plan) + step) * world + rank)
         batch = plan[step]
         ids, labels = collate([kept[i] for i in batch[rank::world] or batch[:1]], engine.device)
         if not batch[rank::world]:  # fewer examples than ranks: this one has no share of the loss
@@ -182,8 +183,11 @@ def train(
                     "tokens": state["tokens"],
                 }
             )
-            speed = (state["tokens"] - tokens_before) / (time.monotonic() - started)
-            context.report(done=step + 1, total=len(plan), tokens_per_second=round(speed), **state["metrics"][-1])
+            now = time.monotonic()
+            speed = round((state["tokens"] - tokens_logged) / (now - logged_at))
+            logged_at, tokens_logged = now, state["tokens"]
+            state["throughput"].append([step + 1, speed])
+            context.report(done=step + 1, total=len(plan), tokens_per_second=speed, **state["metrics"][-1])
         if _agree(time.monotonic() - saved > checkpoint_seconds, world) and step + 1 < len(plan):
             _checkpoint(engine, checkpoints, state, rank)
             saved = time.monotonic()
@@ -194,6 +198,7 @@ def train(
         "steps": len(plan),
         "tokens": state["tokens"],
         "tokens_per_second": round((state["tokens"] - tokens_before) / max(seconds, 1e-9)),
+        "throughput": state["throughput"],
         "resumed_at_step": first,
         "final_loss": state["metrics"][-1]["loss"] if state["metrics"] else None,
         "trainable_parameters": sum(parameter.numel() for parameter in parameters),
@@ -220,16 +225,16 @@ def _agree(wish: bool, world: int) -> bool:
 def _checkpoint(engine: Any, folder: Path, state: dict[str, Any], rank: int) -> None:
     """Save everything that the next step depends on; the one before is removed only then."""
     tag = f"step-{state['step']}"
-    client = {"state": json.dumps(state), "torch": torch.get_rng_state()}
-    engine.save_checkpoint(str(folder), tag=tag, client_state=client)
+    engine.save_checkpoint(str(folder), tag=tag, client_state={"state": json.dumps(state)})
     if rank == 0:
         for old in folder.iterdir():
             if old.is_dir() and old.name != tag:
                 shutil.rmtree(old)
 
 
-def _resume(engine: Any, folder: Path) -> tuple[dict[str, Any], torch.Tensor]:
+def _resume(engine: Any, folder: Path) -> dict[str, Any]:
     path, client = engine.load_checkpoint(str(folder))
     if path is None:
         raise RuntimeError(f"the checkpoint in {folder} cannot be loaded; remove that folder to start the stage again")
-    return json.loads(client["state"]), client["torch"]
+    state: dict[str, Any] = json.loads(client["state"])
+    return state

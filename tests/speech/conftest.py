@@ -10,24 +10,10 @@ import pytest
 from src.data import jsonl
 
 WORDS = [
-    *("a", "apple", "baker", "brussels", "cat", "delhi", "dog", "eight", "elephant", "five", "four", "france", "from"),
-    *(
-        "italy",
-        "japan",
-        "kenya",
-        "lion",
-        "madrid",
-        "nine",
-        "north",
-        "of",
-        "one",
-        "oslo",
-        "paris",
-        "peru",
-        "red",
-        "rome",
-    ),
-    *("seven", "six", "south", "spain", "the", "three", "tiger", "tokyo", "two", "what", "yellow", "zebra"),
+    *("a", "apple", "baker", "brussels", "cat", "delhi", "dog", "eight", "elephant", "five", "four", "france"),
+    *("from", "italy", "japan", "kenya", "lion", "madrid", "nine", "north", "of", "one", "oslo", "paris", "peru"),
+    *("red", "rome", "seven", "six", "south", "spain", "the", "three", "tiger", "tokyo", "two", "what", "yellow"),
+    "zebra",
 ]
 PHRASES = ["what tiger", "the apple from france", "a cat of the north", "seven zebra", "rome paris oslo", "one dog"]
 

@@ -74,5 +74,5 @@ def test_lda_needs_phones_and_few_enough_dimensions(utterances: list[Utterance])
     without = [Utterance("cat", utterances[4].audio, utterances[4].words)]
     with pytest.raises(ValueError, match="phone times of 'cat'"):
         fit_encoder("lda", 20, 3, 5, without)
-    with pytest.raises(ValueError, match="quantizer.dimensions = 100: must be below"):
+    with pytest.raises(ValueError, match=r"quantizer\.dimensions = 100: must be below"):
         fit_encoder("lda", 20, 3, 100, utterances)

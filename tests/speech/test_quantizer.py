@@ -45,7 +45,7 @@ def test_clusters_are_found() -> None:
 
 
 def test_more_clusters_than_frames() -> None:
-    with pytest.raises(ValueError, match="quantizer.clusters = 64: must not exceed the 3 frames"):
+    with pytest.raises(ValueError, match=r"quantizer\.clusters = 64: must not exceed the 3 frames"):
         fit_quantizer([np.zeros((3, 2), np.float32)], QuantizerConfig())
 
 

@@ -36,7 +36,7 @@ def test_padding_changes_nothing() -> None:
 
 
 def test_training_learns_to_tell_words_apart(speech: dict[str, Path]) -> None:
-    rows = list(jsonl.read(speech["quantizer"] / "utterances.jsonl"))[:6]
+    rows = list(jsonl.read(speech["quantizer"] / "utterances.jsonl"))[1:7]
     audio = slices(np.load(speech["quantizer"] / "audio.npy"), rows)
     texts = [row["text"] for row in rows]
     lexicon, symbols = make_lexicon(texts, texts, "en-us")
@@ -83,14 +83,8 @@ def test_loaded_recognizer_hears_what_the_step_heard(speech: dict[str, Path]) ->
 
 def test_errors_are_counted() -> None:
     counts = count_errors(["red cat", "dog"], ["red", "a dog"])
-    assert counts == {
-        "wer": pytest.approx(2 / 3),
-        "n": 2,
-        "hits": 2,
-        "substitutions": 0,
-        "deletions": 1,
-        "insertions": 1,
-    }
+    assert counts.pop("wer") == pytest.approx(2 / 3)
+    assert counts == {"n": 2, "hits": 2, "substitutions": 0, "deletions": 1, "insertions": 1}
 
 
 @pytest.mark.parametrize(("name", "value"), [("batch_size", 0), ("dropout", 1.0), ("name", "whisper"), ("beam", 3)])

@@ -1,3 +1,4 @@
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ def check(part: dict[str, Any], text: str) -> None:
     assert len(part["units"]) == len(part["words"]) and all(part["units"])
     for own in part["units"]:
         assert all(0 <= unit < 24 for unit in own)
-        assert all(a != b for a, b in zip(own, own[1:], strict=False))
+        assert all(a != b for a, b in itertools.pairwise(own))
 
 
 def test_every_list_has_units_for_its_words(speech: dict[str, Path]) -> None:
@@ -28,12 +29,12 @@ def test_every_list_has_units_for_its_words(speech: dict[str, Path]) -> None:
         assert [(row["id"], row["text"]) for row in rows(speech, name)] == [(r["id"], r["text"]) for r in source]
         for row in rows(speech, name):
             check(row, row["text"])
-    for row, source in zip(rows(speech, "sqa"), jsonl.read(speech["corpus"] / "sqa.jsonl"), strict=True):
-        check(row["question"], source["question"])
-        check(row["answer"], source["answer"])
-    for row, source in zip(rows(speech, "eval_qa"), jsonl.read(speech["corpus"] / "eval_qa.jsonl"), strict=True):
-        assert (row["id"], row["set"]) == (source["id"], source["set"]) and "answers" not in row
-        check(row["question"], source["question"])
+    for row, asked in zip(rows(speech, "sqa"), jsonl.read(speech["corpus"] / "sqa.jsonl"), strict=True):
+        check(row["question"], asked["question"])
+        check(row["answer"], asked["answer"])
+    for row, asked in zip(rows(speech, "eval_qa"), jsonl.read(speech["corpus"] / "eval_qa.jsonl"), strict=True):
+        assert (row["id"], row["set"]) == (asked["id"], asked["set"]) and "answers" not in row
+        check(row["question"], asked["question"])
 
 
 def test_synthesis_shares_the_utterances_of_recognition(speech: dict[str, Path]) -> None:
@@ -54,7 +55,8 @@ def test_audio_of_the_first_questions_is_kept(speech: dict[str, Path]) -> None:
 def test_lists_do_not_change_one_another(speech: dict[str, Path], tmp_path: Path) -> None:
     """Without recognition sentences, the questions sound the same."""
     corpus, out = tmp_path / "corpus", tmp_path / "units"
-    corpus.mkdir(), out.mkdir()
+    corpus.mkdir()
+    out.mkdir()
     for path in speech["corpus"].glob("*.jsonl"):
         jsonl.write(corpus / path.name, [] if path.stem == "asr" else jsonl.read(path))
     run({"keep_audio": 0}, {"corpus": corpus, "quantizer": speech["quantizer"]}, out, quiet_context(tmp_path))
@@ -73,5 +75,5 @@ def test_progress_is_reported(speech: dict[str, Path], tmp_path: Path) -> None:
 
 
 def test_bad_settings(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="units.keep_audio = -1"):
+    with pytest.raises(ValueError, match=r"units\.keep_audio = -1"):
         run({"keep_audio": -1}, {}, tmp_path, quiet_context(tmp_path))
