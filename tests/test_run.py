@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,10 +16,8 @@ def run(outputs: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_plan_of_the_table_trains_six_times_and_writes_nothing(tmp_path: Path) -> None:
-    began = time.monotonic()
     done = run(tmp_path / "outputs", "-m", "strategy=glob(*)", "plan_only=true")
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - began < 15
     assert len(re.findall(r"^train-\S+ +6 ", done.stdout, flags=re.MULTILINE)) == 6
     assert done.stdout.count("train-") == 6
     assert re.search(r"^13 rows; .* 6 train", done.stdout, flags=re.MULTILINE)

@@ -20,7 +20,7 @@ WINDOW = 400
 """Samples under the Hann window: 25 ms."""
 FFT = 512
 FLOOR = 1e-3
-"""Magnitudes below this count as silence; speech at full scale reaches about 10."""
+"""Mel magnitudes below this count as silence; those of speech reach about 1."""
 
 _HANN = np.hanning(WINDOW + 1)[:-1].astype(np.float32)
 
