@@ -10,6 +10,7 @@ from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBas
 
 from src.grid.errors import ConfigError
 from src.merge import methods
+from src.speech.settings import QuantizerConfig, RecognizerConfig, SynthesizerConfig, UnitsConfig, VocoderConfig
 
 
 def require(condition: bool, setting: str, value: Any, right: str) -> None:
@@ -228,6 +229,17 @@ class Evaluate:
 
 
 @dataclass
+class Speech:
+    """Settings of each speech component (src/speech)."""
+
+    synthesizer: SynthesizerConfig = MISSING
+    quantizer: QuantizerConfig = MISSING
+    units: UnitsConfig = MISSING
+    vocoder: VocoderConfig = MISSING
+    recognizer: RecognizerConfig = MISSING
+
+
+@dataclass
 class Tracker:
     mode: str = MISSING
     project: str = MISSING
@@ -250,8 +262,7 @@ class Cell:
     plan_only: bool = False
     strategy: Strategy = MISSING
     data: Data = MISSING
-    speech: dict[str, dict[str, Any]] = MISSING
-    """Settings of each speech component (src/speech)."""
+    speech: Speech = MISSING
     model: Model = MISSING
     train: Train = MISSING
     replay: Replay = MISSING
@@ -299,6 +310,8 @@ def cell(composed: DictConfig) -> Cell:
         value = OmegaConf.select(plain, error.full_key or "", default=None)
         wanted = _type_of(error.full_key or "") or f"something else: {_first_line(error)}"
         raise ConfigError(f"{error.full_key} is {value!r}; it must be {wanted}") from None
+    except ValueError as error:  # a speech component's own check
+        raise ConfigError(f"speech.{error}") from None
     assert isinstance(made, Cell)
     _check_numbers(dataclasses.asdict(made), "")
     return made

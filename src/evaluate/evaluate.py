@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,8 +20,8 @@ from src.data import jsonl, prompts
 from src.evaluate import ifeval, qa, wer
 from src.evaluate.generate import Decoding, generate, stop_tokens
 from src.evaluate.statistics import accuracy, clustered_accuracy
-from src.speech import Recognizer, Vocoder
 from src.speech.audio import write_audio
+from src.speech.protocols import Recognizer, Vocoder
 
 if TYPE_CHECKING:
     from src.grid.context import Context
@@ -128,16 +128,10 @@ class Respondent:
         return Response(*(str(self.tokenizer.decode(kept, skip_special_tokens=False)) for kept in (ids, text, words)))
 
 
-class UnitVocoder(Vocoder, Protocol):
-    """A vocoder that says how many units it has."""
-
-    clusters: int
-
-
 class Listener:
     """Makes audio of unit ids, and hears it. Units that the vocoder does not have are left out."""
 
-    def __init__(self, vocoder: UnitVocoder, recognizer: Recognizer, progress: Progress):
+    def __init__(self, vocoder: Vocoder, recognizer: Recognizer, progress: Progress):
         self.vocoder, self.recognizer, self.progress = vocoder, recognizer, progress
 
     def __call__(self, spoken: Sequence[Sequence[int]], keep: Mapping[int, Path]) -> list[str]:
@@ -174,8 +168,7 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
         from src.speech.recognizer import load_recognizer
         from src.speech.vocoder import load_vocoder
 
-        vocoder = cast(UnitVocoder, load_vocoder(inputs["vocoder"]))
-        listener = Listener(vocoder, load_recognizer(inputs["recognizer"]), progress)
+        listener = Listener(load_vocoder(inputs["vocoder"]), load_recognizer(inputs["recognizer"]), progress)
 
     work: dict[str, list[Row]] = {}
     for task in settings.tasks:

@@ -1,8 +1,7 @@
 """From a cell to the steps that its row needs. This is where the experiment is laid out, from text to scores."""
 
-import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from omegaconf import DictConfig
@@ -39,7 +38,7 @@ def row(composed: DictConfig, overrides: list[str]) -> Row:
     """Check a composed configuration and lay out its steps. Raises ConfigError."""
     cell = config.cell(composed)
     plan = Layout(cell)
-    settings = dataclasses.asdict(cell)
+    settings = asdict(cell)
     if cell.original:
         return Row(cell.strategy.name, cell.strategy.label, cell.seed, settings, plan.evaluate("original", plan.base))
     chain = {stage: plan.stage(stage) for stage in STAGES}
@@ -57,15 +56,15 @@ class Layout:
 
     def __init__(self, cell: Cell):
         self.cell = cell
-        speech, voice = cell.speech, {"synthesizer": cell.speech["synthesizer"]}
-        self.corpus = self.step("corpus", "corpus", dataclasses.asdict(cell.data))
-        self.quantizer = self.step("quantizer", "quantizer", voice | speech["quantizer"], corpus=self.corpus)
-        self.units = self.step("units", "units", voice | speech["units"], corpus=self.corpus, quantizer=self.quantizer)
-        self.vocoder = self.step("vocoder", "vocoder", speech["vocoder"], quantizer=self.quantizer)
+        speech = cell.speech
+        self.corpus = self.step("corpus", "corpus", asdict(cell.data))
+        self.quantizer = self.step("quantizer", "quantizer", asdict(speech.quantizer), corpus=self.corpus)
+        self.units = self.step("units", "units", asdict(speech.units), corpus=self.corpus, quantizer=self.quantizer)
+        self.vocoder = self.step("vocoder", "vocoder", asdict(speech.vocoder), quantizer=self.quantizer)
         heard = {"corpus": self.corpus, "quantizer": self.quantizer, "vocoder": self.vocoder}
-        self.recognizer = self.step("recognizer", "recognizer", voice | speech["recognizer"], **heard)
+        self.recognizer = self.step("recognizer", "recognizer", asdict(speech.recognizer), **heard)
         pretrain = self.optimization({**cell.model.pretrain, "ranks": 1}, cell.model.seed)
-        architecture = {"units": speech["quantizer"]["clusters"], "architecture": cell.model.architecture}
+        architecture = {"units": speech.quantizer.clusters, "architecture": cell.model.architecture}
         self.base = self.step("base", "base", {**architecture, "optimization": pretrain}, corpus=self.corpus)
 
     def step(self, kind: str, label: str, settings: Mapping[str, Any], **inputs: Step) -> Step:
@@ -106,7 +105,7 @@ class Layout:
         }
         settings = {
             "stage": name,
-            "adapter": dataclasses.asdict(train.adapter),
+            "adapter": asdict(train.adapter),
             "optimization": self.optimization(optimization, self.cell.seed),
             "replay": self.replay,
         }
@@ -131,13 +130,13 @@ class Layout:
             return theta["sqa"]
         theta["base"] = self.base
         roles = dict.fromkeys([*merge.models, *([merge.base_model] if merge.base_model else [])])
-        settings = {**dataclasses.asdict(merge), "dtype": "float32"}
+        settings = {**asdict(merge), "dtype": "float32"}
         return self.step("merge", self.tag(f"merge-{merge.method}"), settings, **{role: theta[role] for role in roles})
 
     def evaluate(self, name: str, model: Step, spoken: bool = False) -> Step:
         settings = self.cell.evaluate
         tasks = ALL_TASKS if spoken else TEXT_TASKS
-        asked = dataclasses.asdict(settings)
+        asked = asdict(settings)
         asked["max_new_tokens"] = {task: settings.max_new_tokens[task] for task in tasks}
         inputs = {"model": model, "corpus": self.corpus}
         if spoken:

@@ -7,7 +7,6 @@ Without repeats that leaves fewer and steadier units a word; a penalty of 0 is p
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,39 +16,10 @@ from safetensors.numpy import load_file, save
 
 from src.data import jsonl
 from src.speech.audio import SAMPLE_RATE, to_int16, words_to_rows
-from src.speech.features import FRONT_ENDS, HOP_MS, LinearEncoder, fit_encoder
-from src.speech.settings import read_settings, require
+from src.speech.features import LinearEncoder, fit_encoder
+from src.speech.settings import QuantizerConfig, read_settings
 from src.speech.synthesizer import make_synthesizer
 from src.speech.threads import one_thread
-
-
-@dataclass(frozen=True)
-class QuantizerConfig:
-    """From audio to units."""
-
-    synthesizer: Mapping[str, Any] = field(default_factory=dict)
-    """The voice that speaks the utterances to fit."""
-    encoder: str = "lda"
-    frame_ms: int = 20
-    context: int = 3
-    """Neighbouring frames on either side that "lda" sees."""
-    dimensions: int = 40
-    """Directions that "lda" keeps."""
-    clusters: int = 64
-    """Number of units."""
-    switch_penalty: float = 1.5
-    """Price of a change of unit, in mean squared distances of a frame from its centroid."""
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        require(self.encoder in FRONT_ENDS, "quantizer.encoder", self.encoder, f"one of {', '.join(FRONT_ENDS)}")
-        frames = range(HOP_MS, 80 + 1, HOP_MS)
-        require(self.frame_ms in frames, "quantizer.frame_ms", self.frame_ms, f"one of {', '.join(map(str, frames))}")
-        require(0 <= self.context <= 10, "quantizer.context", self.context, "from 0 to 10")
-        require(self.dimensions >= 1, "quantizer.dimensions", self.dimensions, "1 or more")
-        require(self.clusters >= 2, "quantizer.clusters", self.clusters, "2 or more")
-        require(self.switch_penalty >= 0, "quantizer.switch_penalty", self.switch_penalty, "0 or more")
-        require(self.seed >= 0, "quantizer.seed", self.seed, "0 or more")
 
 
 class KMeansQuantizer:

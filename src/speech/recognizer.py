@@ -6,7 +6,6 @@ sequence of words of the lexicon.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,50 +18,20 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from src.data import jsonl
-from src.speech import Vocoder
 from src.speech.audio import slices, to_int16
 from src.speech.batches import batches_of_similar_length
 from src.speech.lexicon import Lexicon, LexiconDecoder, make_lexicon
+from src.speech.protocols import Vocoder
 from src.speech.quantizer import load_quantizer
-from src.speech.settings import read_settings, require
+from src.speech.settings import RecognizerConfig, SynthesizerConfig, read_settings
 from src.speech.spectrogram import log_mel
-from src.speech.synthesizer import SynthesizerConfig, make_synthesizer
+from src.speech.synthesizer import make_synthesizer
 from src.speech.threads import one_thread
 from src.speech.vocoder import load_vocoder, pad
 
 MELS = 80
 STRIDE = 4
 """Log-mel frames in one output frame."""
-
-
-@dataclass(frozen=True)
-class RecognizerConfig:
-    """Size and training of the recognizer, and the voice of its test."""
-
-    synthesizer: Mapping[str, Any] = field(default_factory=dict)
-    """The voice that speaks the held-out answers."""
-    name: str = "phoneme_ctc"
-    width: int = 160
-    """Channels of the convolutions, and of the GRU in each direction."""
-    steps: int = 600
-    batch_size: int = 32
-    learning_rate: float = 2e-3
-    dropout: float = 0.1
-    noise: float = 0.2
-    """Standard deviation of what is added to normalized features in training."""
-    word_penalty: float = 1.0
-    """Log probability that a word must gain to be heard: higher values hear fewer, longer words."""
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        require(self.name in RECOGNIZERS, "recognizer.name", self.name, f"one of {', '.join(RECOGNIZERS)}")
-        for name in ("width", "steps", "batch_size"):
-            require(getattr(self, name) >= 1, f"recognizer.{name}", getattr(self, name), "1 or more")
-        require(self.learning_rate > 0, "recognizer.learning_rate", self.learning_rate, "above 0")
-        require(0 <= self.dropout < 1, "recognizer.dropout", self.dropout, "from 0 to below 1")
-        require(self.noise >= 0, "recognizer.noise", self.noise, "0 or more")
-        require(self.word_penalty >= 0, "recognizer.word_penalty", self.word_penalty, "0 or more")
-        require(self.seed >= 0, "recognizer.seed", self.seed, "0 or more")
 
 
 class PhonemeNetwork(nn.Module):

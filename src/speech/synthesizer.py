@@ -13,7 +13,6 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,42 +20,15 @@ import espeakng_loader
 import numpy as np
 import numpy.typing as npt
 
-from src.speech import Synthesizer
 from src.speech.audio import Utterance, Word, resample
-from src.speech.settings import read_settings, require
+from src.speech.protocols import Synthesizer
+from src.speech.settings import SynthesizerConfig, read_settings
 
 SPEAKABLE = re.compile(r"[a-z]+(?:'[a-z]+)*(?: [a-z]+(?:'[a-z]+)*)*")
 WORD_BREAK = " || "
 """Keeps espeak-ng from contracting two words ("of the"), so that every word has an event; it is not audible."""
 PAUSE = "_"
 """The phone of silence."""
-
-
-@dataclass(frozen=True)
-class SynthesizerConfig:
-    """A voice, and how much one utterance differs from the next."""
-
-    name: str = "espeak"
-    voice: str = "en-us"
-    rate_min: int = 150
-    """Slowest and fastest speech, in words a minute; each utterance draws its own."""
-    rate_max: int = 180
-    pitch_min: int = 45
-    """Lowest and highest base pitch, 0 to 100; each utterance draws its own."""
-    pitch_max: int = 55
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        require(self.name in SYNTHESIZERS, "synthesizer.name", self.name, f"one of {', '.join(SYNTHESIZERS)}")
-        require(bool(self.voice), "synthesizer.voice", self.voice, "an espeak-ng voice, such as en-us")
-        for name, low, high, limits in (
-            ("rate", self.rate_min, self.rate_max, (80, 450)),
-            ("pitch", self.pitch_min, self.pitch_max, (0, 100)),
-        ):
-            allowed = f"from {limits[0]} to {limits[1]}, the smaller first"
-            settings = f"synthesizer.{name}_min, synthesizer.{name}_max"
-            require(limits[0] <= low <= high <= limits[1], settings, (low, high), allowed)
-        require(self.seed >= 0, "synthesizer.seed", self.seed, "0 or more")
 
 
 class _EventId(ctypes.Union):

@@ -1,7 +1,6 @@
 """The step that speaks every sentence of the corpus and writes it as units, word by word."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ from src.data import jsonl
 from src.speech.aligner import WordAligner
 from src.speech.audio import write_audio
 from src.speech.quantizer import load_quantizer
-from src.speech.settings import read_settings, require
+from src.speech.settings import UnitsConfig, read_settings
 from src.speech.synthesizer import make_synthesizer
 from src.speech.threads import one_thread
 
@@ -17,18 +16,6 @@ READ_ALOUD = ("asr", "tts", "eval_asr")
 """Lists of {id, text}; recognition and synthesis may share utterances, by id and text."""
 ASKED = ("sqa", "eval_qa")
 """Lists of {id, question}, with an answer to speak or, for evaluation, the name of a set."""
-
-
-@dataclass(frozen=True)
-class UnitsConfig:
-    """Who speaks, and what is kept to listen to."""
-
-    synthesizer: Mapping[str, Any] = field(default_factory=dict)
-    keep_audio: int = 3
-    """Questions of each evaluation set whose audio is kept."""
-
-    def __post_init__(self) -> None:
-        require(self.keep_audio >= 0, "units.keep_audio", self.keep_audio, "0 or more")
 
 
 class WordUnits:

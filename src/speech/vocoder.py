@@ -16,42 +16,17 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from src.data import jsonl
-from src.speech import Vocoder
 from src.speech.aligner import without_repeats
 from src.speech.audio import slices
 from src.speech.batches import batches_of_similar_length
 from src.speech.features import HOP_MS
+from src.speech.protocols import Vocoder
 from src.speech.quantizer import load_quantizer
-from src.speech.settings import read_settings, require
+from src.speech.settings import VocoderConfig, read_settings
 from src.speech.spectrogram import griffin_lim, log_mel
 from src.speech.threads import one_thread
 
 MELS = 80
-
-
-@dataclass(frozen=True)
-class VocoderConfig:
-    """Size and training of the vocoder."""
-
-    name: str = "mel_griffin_lim"
-    width: int = 128
-    """Channels of every layer."""
-    steps: int = 800
-    batch_size: int = 16
-    learning_rate: float = 2e-3
-    duration_weight: float = 0.3
-    """Weight of the duration loss beside the mel loss."""
-    iterations: int = 16
-    """Griffin-Lim iterations: more sound smoother and take longer."""
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        require(self.name in VOCODERS, "vocoder.name", self.name, f"one of {', '.join(VOCODERS)}")
-        for name in ("width", "steps", "batch_size", "iterations"):
-            require(getattr(self, name) >= 1, f"vocoder.{name}", getattr(self, name), "1 or more")
-        require(self.learning_rate > 0, "vocoder.learning_rate", self.learning_rate, "above 0")
-        require(self.duration_weight >= 0, "vocoder.duration_weight", self.duration_weight, "0 or more")
-        require(self.seed >= 0, "vocoder.seed", self.seed, "0 or more")
 
 
 class ConvStack(nn.ModuleList):

@@ -80,7 +80,7 @@ def test_templates():
 
 
 def test_every_question_has_one_answer():
-    asked = {}
+    asked: dict[str, set[tuple[str, str]]] = {}
     for name, relations in templates().items():
         _, rows = table(name)
         for relation, questions in relations.items():
@@ -114,7 +114,7 @@ def phonemes():
 
 
 def test_no_homophones():
-    same = {}
+    same: dict[str, list[str]] = {}
     for word, p in phonemes().items():
         assert p, word
         same.setdefault(p, []).append(word)

@@ -15,7 +15,7 @@ def test_references_pass_the_official_checkers_even_after_the_tokenizer() -> Non
     words = sorted({word for made in drawn for word in split_words(made.prompt + " " + made.response)})
     tokenizer = build_tokenizer(words, 2)
     for key, made in enumerate(drawn):
-        decoded = tokenizer.decode(tokenizer(made.response)["input_ids"])
+        decoded = str(tokenizer.decode(tokenizer(made.response)["input_ids"]))
         for response in (made.response, decoded):
             verdict = ifeval.judge(made.ifeval(key), response)
             assert all(verdict.strict), (made, response, verdict)

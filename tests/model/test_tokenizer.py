@@ -1,6 +1,7 @@
 """The tokenizer and its chat template."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
@@ -54,8 +55,8 @@ def test_loss_is_on_the_response_alone(tokenizer: PreTrainedTokenizerFast) -> No
         {"role": "assistant", "content": "rome\n\nrome<|1|>"},
     ]
     [example] = Chat(tokenizer).encode([talk])
-    expected = tokenizer.apply_chat_template(talk, return_dict=True)["input_ids"]
-    assert example.ids == expected
+    rendered: Any = tokenizer.apply_chat_template(talk, return_dict=True)
+    assert example.ids == rendered["input_ids"]
     said = tokenizer.convert_ids_to_tokens([label for label in example.labels if label != IGNORE])
     assert said == ["paris", "<|eot_id|>", "rome", "\n\n", "rome", "<|1|>", "<|eot_id|>"]
     assert all(label in (IGNORE, i) for i, label in zip(example.ids, example.labels, strict=True))
@@ -72,6 +73,6 @@ def test_decoding_and_reloading(tokenizer: PreTrainedTokenizerFast, tmp_path: Pa
     response = "say paris\n\nrome\n\nrome<|4|><|2|> paris<|1|>"
     ids = loaded(response, add_special_tokens=False)["input_ids"]
     assert ids == tokenizer(response)["input_ids"]
-    parts = parse_sqa(loaded.decode(ids))
+    parts = parse_sqa(str(loaded.decode(ids)))
     assert (parts.transcript, parts.text, parts.units, parts.well_formed) == ("say paris", "rome", (4, 2, 1), True)
     assert loaded.decode(loaded('say "paris", the.')["input_ids"]) == 'say " paris ", the.'

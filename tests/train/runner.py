@@ -1,5 +1,6 @@
 """One rank of one training stage, in a process of its own."""
 
+import functools
 import json
 import os
 import signal
@@ -21,8 +22,7 @@ def run_rank(
             os.kill(os.getpid(), signal.SIGKILL)
 
     if stop_at:  # a checkpoint after every step, so that there is one to go on from
-        train = loop.train
-        stage.train = lambda *a, **k: train(*a, **k, checkpoint_seconds=0.0)  # type: ignore[assignment]
+        stage.train = functools.partial(loop.train, checkpoint_seconds=0.0)  # type: ignore[attr-defined]
     try:
         summary = stage.run(config, inputs, out, SimpleNamespace(work=work, report=report))
     except BaseException:
