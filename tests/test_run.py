@@ -56,3 +56,10 @@ def test_planning_loads_nothing_heavy(tmp_path: Path) -> None:
     code += "; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert not {"torch", "numpy", "transformers"} & set(done.stdout.split("\n")[-2].split())
+
+
+@pytest.mark.parametrize(("name", "rows"), [("table1", 13), ("seeds", 39), ("replay_ratio", 5)])
+def test_named_grids(tmp_path: Path, name: str, rows: int) -> None:
+    done = run(tmp_path / "outputs", "-m", f"sweeps={name}", "plan_only=true")
+    assert done.returncode == 0, done.stderr
+    assert re.search(rf"^{rows} rows; ", done.stdout, flags=re.MULTILINE)

@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from src.data import jsonl
 from src.speech.audio import slices, to_int16
-from src.speech.batches import batches_of_similar_length
+from src.speech.fitting import fit
 from src.speech.lexicon import Lexicon, LexiconDecoder, make_lexicon
 from src.speech.protocols import Vocoder
 from src.speech.quantizer import load_quantizer
@@ -101,16 +101,12 @@ def train(
     """Train a network on normalized `frames` with their symbol classes, for `config.steps` steps."""
     torch.manual_seed(config.seed)
     network = PhonemeNetwork(symbols, config.width, config.dropout)
-    optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, config.learning_rate, total_steps=config.steps, pct_start=min(0.05, 50 / config.steps)
-    )
     random = np.random.default_rng(config.seed)
-    chosen = batches_of_similar_length([len(part) for part in frames], config.batch_size, config.steps, random)
-    for step, indices in enumerate(chosen):
+
+    def loss_of(indices: npt.NDArray[np.int64]) -> Tensor:
         batch = [disturbed(frames[i], config.noise, random) for i in indices]
         scores, lengths = network(pad(batch, 0), torch.tensor([len(part) for part in batch]))
-        loss = nn.functional.ctc_loss(
+        return nn.functional.ctc_loss(
             scores.log_softmax(-1).transpose(0, 1),
             torch.tensor([symbol for i in indices for symbol in targets[i]]),
             lengths,
@@ -118,13 +114,8 @@ def train(
             blank=symbols,
             zero_infinity=True,
         )
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        if step % 10 == 0:
-            context.report(done=step, total=config.steps, loss=loss.item(), learning_rate=schedule.get_last_lr()[0])
+
+    fit(network, [len(part) for part in frames], loss_of, config, random, context)
     return network
 
 

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from src.data import jsonl
 from src.speech.aligner import without_repeats
 from src.speech.audio import slices
-from src.speech.batches import batches_of_similar_length
 from src.speech.features import HOP_MS
+from src.speech.fitting import fit
 from src.speech.protocols import Vocoder
 from src.speech.quantizer import load_quantizer
 from src.speech.settings import VocoderConfig, read_settings
@@ -170,25 +170,15 @@ def loss_of(network: MelNetwork, batch: Sequence[Example], duration_weight: floa
 
 
 def train(examples: Sequence[Example], clusters: int, hops: int, config: VocoderConfig, context: Any) -> MelNetwork:
-    """Train a network on `examples` for `config.steps` steps; the learning rate falls to zero along a cosine."""
+    """Train a network on `examples` for `config.steps` steps."""
     torch.manual_seed(config.seed)
     network = MelNetwork(clusters, config.width, hops)
-    optimizer = torch.optim.AdamW(network.parameters(), config.learning_rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, config.learning_rate, total_steps=config.steps, pct_start=min(0.05, 50 / config.steps)
-    )
     lengths = [len(example.log_mels) for example in examples]
     random = np.random.default_rng(config.seed)
-    chosen = batches_of_similar_length(lengths, config.batch_size, config.steps, random)
-    for step, indices in enumerate(chosen):
-        loss = loss_of(network, [examples[i] for i in indices], config.duration_weight)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        if step % 10 == 0:
-            context.report(done=step, total=config.steps, loss=loss.item(), learning_rate=schedule.get_last_lr()[0])
+    fit(
+        network, lengths, lambda indices: loss_of(network, [examples[i] for i in indices], config.duration_weight),
+        config, random, context,
+    )  # fmt: skip
     return network
 
 
