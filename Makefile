@@ -57,7 +57,7 @@ $(installed): pyproject.toml constraints.txt
 	       "(Debian and Ubuntu: apt install python3-venv)." >&2; exit 1; }
 	@command -v "$${CXX:-c++}" >/dev/null || { \
 	  echo "No C++ compiler: $${CXX:-c++} is not on the PATH (Debian and Ubuntu: apt install g++)." \
-	       "DeepSpeed builds its operators with it." >&2; exit 1; }
+	       "DeepSpeed builds the optimizer of deepspeed=offload with it." >&2; exit 1; }
 	@$(python) -m pip --version >/dev/null 2>&1 || { \
 	  echo "Creating .venv with $$($(PYTHON) --version)"; $(PYTHON) -m venv .venv; }
 	@echo "Installing PyTorch: $(TORCH)"
