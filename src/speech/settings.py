@@ -1,11 +1,8 @@
 """The settings of the speech components, and their checks. Light, so that a plan is checked without audio libraries."""
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, TypeVar
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Any, TypeVar
 
 SYNTHESIZERS = ("espeak",)
 ENCODERS = ("mfcc", "lda")
@@ -14,7 +11,7 @@ RECOGNIZERS = ("phoneme_ctc",)
 HOP_MS = 10
 """Milliseconds between two spectra; a frame is a multiple of it."""
 
-Settings = TypeVar("Settings", bound="DataclassInstance")
+Settings = TypeVar("Settings")
 
 
 def read_settings(kind: type[Settings], mapping: Mapping[str, Any], where: str) -> Settings:
@@ -22,10 +19,11 @@ def read_settings(kind: type[Settings], mapping: Mapping[str, Any], where: str) 
 
     `where` names the group of settings in messages ("vocoder").
     """
-    known = {f.name for f in fields(kind)}
+    declared: tuple[Field[Any], ...] = fields(kind)  # type: ignore[arg-type]
+    known = {f.name for f in declared}
     if unknown := sorted(set(mapping) - known):
         raise ValueError(f"{where}.{unknown[0]} is no setting; {where} has {', '.join(sorted(known))}")
-    required = {f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
+    required = {f.name for f in declared if f.default is MISSING and f.default_factory is MISSING}
     if missing := sorted(required - set(mapping)):
         raise ValueError(f"{where}.{missing[0]} must be given")
     return kind(**mapping)
