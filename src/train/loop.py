@@ -7,6 +7,7 @@ import random
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,10 @@ def train(
 
     torch.set_flush_denormal(True)  # tiny second moments make a CPU many times slower
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    sizes = {
+        "trainable_parameters": sum(parameter.numel() for parameter in parameters),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+    }
     optimizer = torch.optim.AdamW(
         parameters, lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay, fused=True
     )
@@ -201,10 +206,16 @@ def train(
         "throughput": state["throughput"],
         "resumed_at_step": first,
         "final_loss": state["metrics"][-1]["loss"] if state["metrics"] else None,
-        "trainable_parameters": sum(parameter.numel() for parameter in parameters),
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        **sizes,
     }
     return History(state["metrics"], summary)
+
+
+def gathered(model: torch.nn.Module) -> AbstractContextManager[None]:
+    """Within it, every rank has the whole of each parameter, which ZeRO-3 leaves in shares. All ranks must enter."""
+    shared = [parameter for parameter in model.parameters() if hasattr(parameter, "ds_id")]
+    gather: AbstractContextManager[None] = deepspeed.zero.GatheredParameters(shared, enabled=bool(shared))
+    return gather
 
 
 def _mean_over_ranks(loss: torch.Tensor, world: int) -> float:

@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from src.data import jsonl
 from src.model.chat import Chat
 from src.model.tokenizer import build_tokenizer
-from src.train.loop import Optimization, train
+from src.train.loop import Optimization, gathered, train
 
 
 def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: Any) -> dict[str, Any]:
@@ -33,8 +33,10 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
         )
     )
     history = train(model, examples, settings, "base", context)
+    with gathered(model):
+        if int(os.environ["RANK"]) == 0:
+            model.save_pretrained(out / "model")
     if int(os.environ["RANK"]) == 0:
-        model.save_pretrained(out / "model")
         tokenizer.save_pretrained(out / "model")
         jsonl.write(out / "metrics.jsonl", history.metrics)
     return history.summary

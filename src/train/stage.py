@@ -13,7 +13,7 @@ from src.data.stages import EXAMPLES, STAGES, Conversation, text_pool
 from src.model import adapter
 from src.model.adapter import AdapterConfig
 from src.model.chat import Chat
-from src.train.loop import Optimization, train
+from src.train.loop import Optimization, gathered, train
 
 
 def stage_conversations(
@@ -46,8 +46,10 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
     examples = Chat(tokenizer).encode(conversations)
     model = adapter.trainable(base, previous, AdapterConfig.of(config["adapter"]), settings.seed)
     history = train(model, examples, settings, config["stage"], context)
+    with gathered(model):
+        if int(os.environ["RANK"]) == 0:
+            adapter.save(model, out)
     if int(os.environ["RANK"]) == 0:
-        adapter.save(model, out)
         adapter.save_model(adapter.materialize(base, out), base, out)
         jsonl.write(out / "metrics.jsonl", history.metrics)
     return history.summary | {"counts": counts}

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from src.data import jsonl
@@ -17,6 +18,7 @@ from src.train.stage import stage_conversations
 from tests.conftest import TINY_ADAPTER, TINY_OPTIMIZATION
 from tests.train.runner import run_rank
 
+ROOT = Path(__file__).parents[2]
 forkserver = multiprocessing.get_context("forkserver")
 forkserver.set_forkserver_preload(["src.train.stage"])
 
@@ -106,11 +108,14 @@ def test_two_ranks_learn_what_one_learns(run: Run) -> None:
         torch.testing.assert_close(tensor, weights(two)[name], rtol=1e-2, atol=2e-4)
 
 
-@pytest.mark.parametrize("zero", [2, 3])
-def test_zero_stages_agree(run: Run, zero: int) -> None:
+@pytest.mark.parametrize("name", ["zero2", "zero3", "offload"])
+def test_every_deepspeed_configuration_agrees(run: Run, name: str) -> None:
     config = {"adapter": {**TINY_ADAPTER, "dropout": 0.0}}
     plain, _ = run("plain", config=config)
-    sharded, _ = run("sharded", ranks=2, config=config | deepspeed(zero))
+    settings = yaml.safe_load((ROOT / "conf" / "deepspeed" / f"{name}.yaml").read_text())
+    settings["zero_optimization"]["stage3_param_persistence_threshold"] = 0  # share out small parameters too
+    optimization = {**TINY_OPTIMIZATION, "deepspeed": settings}
+    sharded, _ = run("sharded", ranks=2, config=config | {"optimization": optimization})
     for name, tensor in weights(plain).items():
         torch.testing.assert_close(tensor, weights(sharded)[name], rtol=1e-2, atol=2e-4)
 
