@@ -30,6 +30,21 @@ def share(section: str, settings: Any, *names: str) -> None:
         require(0 <= value <= 1, f"{section}.{name}", value, "between 0 and 1")
 
 
+def optimizer(section: str, settings: Any) -> None:
+    """What every training has."""
+    positive(section, settings, "lr", "max_grad_norm")
+    share(section, settings, "warmup_ratio", "min_lr_ratio")
+    require(settings.weight_decay >= 0, f"{section}.weight_decay", settings.weight_decay, "at least 0")
+    good = len(settings.betas) == 2 and all(0 <= beta < 1 for beta in settings.betas)
+    require(good, f"{section}.betas", list(settings.betas), "two numbers of at least 0 and below 1")
+
+
+def batches(section: str, size: int | None, tokens: int | None) -> None:
+    given = [number for number in (size, tokens) if number is not None]
+    one = len(given) == 1 and given[0] > 0
+    require(one, f"{section}.batch_size and batch_tokens", [size, tokens], "one positive number and one null")
+
+
 @dataclass
 class Strategy:
     """How a row is called; what it does stands under replay, merge and discount."""
@@ -73,14 +88,61 @@ class Data:
 
 
 @dataclass
+class Architecture:
+    """Sizes of the Llama, by LlamaConfig's own names."""
+
+    hidden_size: int = MISSING
+    intermediate_size: int = MISSING
+    num_hidden_layers: int = MISSING
+    num_attention_heads: int = MISSING
+    num_key_value_heads: int = MISSING
+    max_position_embeddings: int = MISSING
+    rms_norm_eps: float = MISSING
+
+    def __post_init__(self) -> None:
+        positive("model.architecture", self, *(f.name for f in dataclasses.fields(self)))
+        heads, shared = self.num_attention_heads, self.num_key_value_heads
+        divides = f"a divisor of model.architecture.hidden_size={self.hidden_size}"
+        require(self.hidden_size % heads == 0, "model.architecture.num_attention_heads", heads, divides)
+        right = f"a divisor of model.architecture.num_attention_heads={heads}"
+        require(heads % shared == 0, "model.architecture.num_key_value_heads", shared, right)
+
+
+@dataclass
+class Pretrain:
+    """How the base model is trained from scratch."""
+
+    lr: float = MISSING
+    epochs: int = MISSING
+    warmup_ratio: float = MISSING
+    min_lr_ratio: float = MISSING
+    weight_decay: float = MISSING
+    betas: list[float] = MISSING
+    max_grad_norm: float = MISSING
+    batch_tokens: int | None = MISSING
+    batch_size: int | None = MISSING
+    max_length: int = MISSING
+
+    def __post_init__(self) -> None:
+        optimizer("model.pretrain", self)
+        positive("model.pretrain", self, "epochs", "max_length")
+        batches("model.pretrain", self.batch_size, self.batch_tokens)
+
+
+@dataclass
 class Model:
     """The base model: theta_0 of every merge."""
 
     seed: int = MISSING
-    architecture: dict[str, Any] = MISSING
-    """LlamaConfig's own names."""
-    pretrain: dict[str, Any] = MISSING
-    """Optimization settings of the training from scratch, over those of `train`."""
+    architecture: Architecture = MISSING
+    pretrain: Pretrain = MISSING
+
+    def __post_init__(self) -> None:
+        require(self.seed >= 0, "model.seed", self.seed, "at least 0")
+
+
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""The linear layers of a Llama."""
 
 
 @dataclass
@@ -98,6 +160,9 @@ class Adapter:
     def __post_init__(self) -> None:
         positive("train.adapter", self, "r", "alpha")
         require(0 <= self.dropout < 1, "train.adapter.dropout", self.dropout, "at least 0 and below 1")
+        for setting in ("target_modules", "full_projections"):
+            for name in getattr(self, setting):
+                require(name in PROJECTIONS, f"train.adapter.{setting}", name, "out of " + ", ".join(PROJECTIONS))
         require(self.full_last_layers >= 0, "train.adapter.full_last_layers", self.full_last_layers, "at least 0")
 
 
@@ -128,19 +193,13 @@ class Train:
     stages: dict[str, Stage] = MISSING
 
     def __post_init__(self) -> None:
-        positive("train", self, "lr", "max_grad_norm", "ranks")
-        share("train", self, "warmup_ratio", "min_lr_ratio")
-        require(self.weight_decay >= 0, "train.weight_decay", self.weight_decay, "at least 0")
-        good = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
-        require(good, "train.betas", list(self.betas), "two numbers of at least 0 and below 1")
+        optimizer("train", self)
+        positive("train", self, "ranks")
         require(list(self.stages) == ["asr", "tts", "sqa"], "train.stages", list(self.stages), "asr, tts and sqa")
         for name, stage in self.stages.items():
             section = f"train.stages.{name}"
             positive(section, stage, "epochs", "max_length")
-            sizes = [size for size in (stage.batch_size, stage.batch_tokens) if size is not None]
-            one = len(sizes) == 1 and sizes[0] > 0
-            require(one, f"{section}.batch_size and batch_tokens", [stage.batch_size, stage.batch_tokens],
-                    "one positive number and one null")  # fmt: skip
+            batches(section, stage.batch_size, stage.batch_tokens)
             require(stage.lr is None or stage.lr > 0, f"{section}.lr", stage.lr, "greater than 0, or null for train.lr")
 
 
@@ -157,10 +216,11 @@ class Replay:
     """honest: no evaluation fact is in the text pool; with_evaluation_facts: they are, for comparison alone."""
 
     def __post_init__(self) -> None:
-        require(self.ratio >= 0, "replay.ratio", self.ratio, "at least 0")
-        text_ratio = self.text_ratio
-        require(text_ratio is None or text_ratio >= 0, "replay.text_ratio", text_ratio, "at least 0, or null for ratio")
         require(self.basis in ("old", "current"), "replay.basis", self.basis, "old or current")
+        for name, ratio in (("ratio", self.ratio), ("text_ratio", self.text_ratio)):
+            require(ratio is None or ratio >= 0, f"replay.{name}", ratio, "at least 0")
+            whole = ratio is None or ratio <= 1 or self.basis == "current"
+            require(whole, f"replay.{name}", ratio, "at most 1, the whole earlier set, with replay.basis=old")
         pools = ("honest", "with_evaluation_facts")
         require(self.pool in pools, "replay.pool", self.pool, " or ".join(pools))
 
@@ -205,7 +265,7 @@ class Decoding:
 
     def __post_init__(self) -> None:
         require(self.temperature >= 0, "evaluate.decoding.temperature", self.temperature, "at least 0")
-        positive("evaluate.decoding", self, "top_k")
+        require(self.top_k >= 0, "evaluate.decoding.top_k", self.top_k, "at least 0 (0: all tokens)")
 
 
 @dataclass
@@ -222,10 +282,13 @@ class Evaluate:
     def __post_init__(self) -> None:
         rules = ("contiguous", "substrings")
         require(self.matching in rules, "evaluate.matching", self.matching, " or ".join(rules))
-        positive("evaluate", self, "batch_tokens")
+        positive("evaluate", self, "batch_tokens", "asr_examples", "tts_examples")
+        require(self.listen >= 0, "evaluate.listen", self.listen, "at least 0")
         tasks = ["t2t", "ifeval", "sqa", "asr", "tts"]
         require(sorted(self.max_new_tokens) == sorted(tasks), "evaluate.max_new_tokens", dict(self.max_new_tokens),
                 "a number for each of " + ", ".join(tasks))  # fmt: skip
+        for task, number in self.max_new_tokens.items():
+            require(number > 0, f"evaluate.max_new_tokens.{task}", number, "greater than 0")
 
 
 @dataclass
@@ -248,6 +311,13 @@ class Tracker:
     def __post_init__(self) -> None:
         modes = ("auto", "online", "offline", "disabled")
         require(self.mode in modes, "tracker.mode", self.mode, "one of " + ", ".join(modes))
+
+
+OWN_DEEPSPEED_KEYS = (
+    "train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "gradient_clipping",
+    "optimizer", "scheduler", "steps_per_print",
+)  # fmt: skip
+"""What the training loop decides by itself: DeepSpeed must not do it a second time."""
 
 
 @dataclass
@@ -278,6 +348,9 @@ class Cell:
     """This row is the base model itself: nothing is trained."""
 
     def __post_init__(self) -> None:
+        require(self.seed >= 0, "seed", self.seed, "at least 0")
+        for key in OWN_DEEPSPEED_KEYS:
+            require(key not in self.deepspeed, f"deepspeed.{key}", self.deepspeed.get(key), "left out: train sets it")
         alpha, trained = self.discount.alpha, self.train.adapter.alpha
         if alpha is not None:
             require(0 <= alpha <= trained, "discount.alpha", alpha, f"between 0 and the trained alpha, "

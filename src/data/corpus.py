@@ -51,6 +51,7 @@ class CorpusConfig:
     fit_utterances: int
     evaluation_instructions: int
     evaluation_sentences: int
+    """Drawn for the models' recognition and synthesis; those that are spoken in training are left out."""
 
 
 def exchange(user: str, assistant: str) -> Turns:
@@ -187,6 +188,9 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
         fact = writer.fact(rng, writer.training)
         sqa.append({"id": f"sqa-{i}", "question": rng.choice(facts.questions(fact)), "answer": fact.answer})
 
+    spoken_in_training = {row["question"] for row in sqa} | set(fitted := fit_utterances(writer))
+    evaluation_sentences = [text for text in evaluation_sentences if text not in spoken_in_training]
+
     def numbered(name: str, texts: Sequence[str]) -> list[dict[str, str]]:
         return [{"id": f"{name}-{i}", "text": text} for i, text in enumerate(texts)]
 
@@ -194,7 +198,7 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
         "base": [{"messages": talk} for talk in base],
         "pool": [{"messages": turns} for turns in pool],
         "pool_with_evaluation_facts": [{"messages": turns} for turns in leaky],
-        "fit": numbered("fit", fit_utterances(writer)),
+        "fit": numbered("fit", fitted),
         "judge": numbered("judge", sorted({f.answer for table in TABLES for f in facts.facts(table)})),
         "asr": numbered("asr", sentences),
         "tts": numbered("asr", sentences[: settings.tts_sentences]),

@@ -38,7 +38,7 @@ _SPEECH = ("scipy.fft", "soundfile", "librosa.filters", "sklearn.cluster", "skle
 _MODEL = ("torch", "transformers", "transformers.models.llama.modeling_llama")
 
 BODIES: dict[str, Body] = {
-    "corpus": Body("src.data.corpus:run"),
+    "corpus": Body("src.data.corpus:run", version=2),
     "base": Body("src.train.pretrain:run", needs=(*_MODEL, "deepspeed")),
     "quantizer": Body("src.speech.quantizer:run", needs=_SPEECH),
     "vocoder": Body("src.speech.vocoder:run", needs=("torch", *_SPEECH)),

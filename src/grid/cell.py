@@ -40,14 +40,13 @@ def row(composed: DictConfig, overrides: list[str]) -> Row:
     plan = Layout(cell)
     settings = asdict(cell)
     if cell.original:
-        return Row(cell.strategy.name, cell.strategy.label, cell.seed, settings, plan.evaluate("original", plan.base))
+        return Row(cell.strategy.name, cell.strategy.label, cell.seed, settings, plan.evaluate(plan.base))
     chain = {stage: plan.stage(stage) for stage in STAGES}
-    if cell.merge.method is None and cell.discount.alpha is None:
-        curve = {stage: plan.evaluate(plan.tag(stage), chain[stage], spoken=stage == "sqa") for stage in STAGES}
-        final = curve["sqa"]
-    else:
-        curve = {}
-        final = plan.evaluate(cell.strategy.name, plan.derive(chain), spoken=True)
+    model = plan.derive(chain)
+    final = plan.evaluate(model, spoken=True)
+    curve = {}
+    if model is chain["sqa"]:
+        curve = {stage: plan.evaluate(chain[stage]) for stage in ("asr", "tts")} | {"sqa": final}
     return Row(cell.strategy.name, cell.strategy.label, cell.seed, settings, final, curve, plan.recognizer)
 
 
@@ -63,8 +62,8 @@ class Layout:
         self.vocoder = self.step("vocoder", "vocoder", asdict(speech.vocoder), quantizer=self.quantizer)
         heard = {"corpus": self.corpus, "quantizer": self.quantizer, "vocoder": self.vocoder}
         self.recognizer = self.step("recognizer", "recognizer", asdict(speech.recognizer), **heard)
-        pretrain = self.optimization({**cell.model.pretrain, "ranks": 1}, cell.model.seed)
-        architecture = {"units": speech.quantizer.clusters, "architecture": cell.model.architecture}
+        pretrain = self.optimization({**asdict(cell.model.pretrain), "ranks": 1}, cell.model.seed)
+        architecture = {"units": speech.quantizer.clusters, "architecture": asdict(cell.model.architecture)}
         self.base = self.step("base", "base", {**architecture, "optimization": pretrain}, corpus=self.corpus)
 
     def step(self, kind: str, label: str, settings: Mapping[str, Any], **inputs: Step) -> Step:
@@ -78,9 +77,15 @@ class Layout:
     def tag(self, name: str) -> str:
         return name + ("-replay" if self.replay else "")
 
+    def replayed(self, stage: str) -> dict[str, Any] | None:
+        """What a stage replays, None where that is nothing. Before the first stage there is only text."""
+        if self.replay is None or stage != STAGES[0]:
+            return self.replay
+        return {**self.replay, "ratio": 0.0} if self.replay["text_ratio"] else None
+
     @property
     def replay(self) -> dict[str, Any] | None:
-        """The stage's replay settings, None where they replay nothing."""
+        """The chain's replay settings, None where it replays nothing."""
         settings = self.cell.replay
         text_ratio = settings.ratio if settings.text_ratio is None else settings.text_ratio
         if not settings.enabled or settings.ratio == text_ratio == 0:
@@ -107,12 +112,12 @@ class Layout:
             "stage": name,
             "adapter": asdict(train.adapter),
             "optimization": self.optimization(optimization, self.cell.seed),
-            "replay": self.replay,
+            "replay": self.replayed(name),
         }
         inputs = {"base": self.base, "corpus": self.corpus, "units": self.units}
         if name != STAGES[0]:
             inputs["previous"] = self.stage(STAGES[STAGES.index(name) - 1])
-        return self.step("train", self.tag(f"train-{name}"), settings, **inputs)
+        return self.step("train", f"train-{name}" + ("-replay" if settings["replay"] else ""), settings, **inputs)
 
     def derive(self, chain: Mapping[str, Step]) -> Step:
         """The model of a row that is merged, discounted or both: each theta is discounted, then they are merged."""
@@ -133,7 +138,7 @@ class Layout:
         settings = {**asdict(merge), "dtype": "float32"}
         return self.step("merge", self.tag(f"merge-{merge.method}"), settings, **{role: theta[role] for role in roles})
 
-    def evaluate(self, name: str, model: Step, spoken: bool = False) -> Step:
+    def evaluate(self, model: Step, spoken: bool = False) -> Step:
         settings = self.cell.evaluate
         tasks = ALL_TASKS if spoken else TEXT_TASKS
         asked = asdict(settings)
@@ -143,4 +148,5 @@ class Layout:
             inputs |= {"units": self.units, "vocoder": self.vocoder, "recognizer": self.recognizer}
         else:
             asked = {k: v for k, v in asked.items() if k not in ("listen", "asr_examples", "tts_examples")}
-        return self.step("evaluate", f"evaluate-{name}", {**asked, "tasks": tasks}, **inputs)
+        label = f"evaluate-{model.label.removeprefix('train-')}"
+        return self.step("evaluate", label, {**asked, "tasks": tasks}, **inputs)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from src.merge.methods import METHODS, check
+from src.merge.methods import check
 
 if TYPE_CHECKING:
     from src.grid.context import Context
@@ -28,16 +28,14 @@ TOKENIZER_FILES = (
 )
 
 
-def methods() -> list[str]:
-    """The names that `config["method"]` may take: every method of mergekit."""
-    return list(METHODS)
+ORDER = ("base", "asr", "tts", "sqa")
 
 
 def recipe(config: Mapping[str, Any], paths: Mapping[str, str]) -> dict[str, Any]:
     """mergekit's own configuration of a merge.
 
-    config: "method", "parameters" (of the merge), "models" (role -> parameters of that model, in the order in which
-    they are merged), "base_model" (a role or None), "dtype" (of the arithmetic and of the result).
+    config: "method", "parameters" (of the merge), "models" (role -> parameters of that model), "base_model" (a role or
+    None), "dtype" (of the arithmetic and of the result).
     paths: role -> path of the model folder as mergekit shall see it.
     """
     result: dict[str, Any] = {"merge_method": config["method"], "dtype": config["dtype"]}
@@ -47,9 +45,14 @@ def recipe(config: Mapping[str, Any], paths: Mapping[str, str]) -> dict[str, Any
         result["parameters"] = dict(config["parameters"])
     result["models"] = [
         {"model": paths[role], **({"parameters": dict(parameters)} if parameters else {})}
-        for role, parameters in config["models"].items()
+        for role, parameters in sorted(config["models"].items(), key=lambda item: _rank(item[0]))
     ]
     return result
+
+
+def _rank(role: str) -> tuple[int, str]:
+    """Models are merged in the order of training, not in that of the settings, which no fingerprint holds."""
+    return (ORDER.index(role) if role in ORDER else len(ORDER), role)
 
 
 def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: "Context") -> dict[str, Any]:

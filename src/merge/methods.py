@@ -96,6 +96,12 @@ def check(config: Mapping[str, Any]) -> None:
                 raise ValueError(
                     f"merge.models.{role}.{key}: {name} has no such parameter of a model; {_listing(method.per_model)}"
                 )
+        for key, value in parameters.items():
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if key in ("weight", "density") and not number:
+                raise ValueError(f"merge.models.{role}.{key} is {value!r}; it must be a number")
+            if key == "density" and not 0 < value <= 1:
+                raise ValueError(f"merge.models.{role}.density is {value}; it must be above 0 and at most 1")
     for key in method.required:
         if key in config["parameters"]:
             continue

@@ -67,11 +67,6 @@ class Chat:
                 raise ValueError("the tokenizer's chat template cannot be rendered turn by turn")
         return examples
 
-    def prompts(self, contents: Sequence[str]) -> list[list[int]]:
-        """Token ids that ask the assistant to answer each user turn."""
-        encoded = self.tokenizer(list(contents), add_special_tokens=False)["input_ids"] if contents else []
-        return [self.first + ids + self.to_assistant for ids in encoded]
-
 
 def _common_prefix(a: str, b: str) -> str:
     n = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

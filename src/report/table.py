@@ -188,7 +188,7 @@ def notes(table: Mapping[str, Any]) -> list[str]:
         heard, natural = (", ".join(percent(one[k]["wer"]) for one in judged) for k in ("resynthesized", "natural"))
         each = f" ({len(judged)} recognizers)" if len(judged) > 1 else ""
         said.append(
-            f"Recognizer's WER{each}: {heard} on resynthesized held-out answers, {natural} on natural ones; "
+            f"Recognizer's WER{each}: {heard} on the answers spoken anew and resynthesized, {natural} before that; "
             "it bounds S2S."
         )
     if any(row["state"] == "failed" for row in table["rows"]):

@@ -193,7 +193,7 @@ def train(
             logged_at, tokens_logged = now, state["tokens"]
             state["throughput"].append([step + 1, speed])
             context.report(done=step + 1, total=len(plan), tokens_per_second=speed, **state["metrics"][-1])
-        if _agree(time.monotonic() - saved > checkpoint_seconds, world) and step + 1 < len(plan):
+        if _agree(time.monotonic() - saved > checkpoint_seconds, world, engine.device) and step + 1 < len(plan):
             _checkpoint(engine, checkpoints, state, rank)
             saved = time.monotonic()
     seconds = time.monotonic() - started
@@ -224,11 +224,11 @@ def _mean_over_ranks(loss: torch.Tensor, world: int) -> float:
     return loss.item() / world
 
 
-def _agree(wish: bool, world: int) -> bool:
+def _agree(wish: bool, world: int, device: torch.device) -> bool:
     """Whether rank 0 wishes: clocks differ between ranks, and all must save together."""
     if world == 1:
         return wish
-    flag = torch.tensor([float(wish)])
+    flag = torch.tensor([float(wish)], device=device)
     torch.distributed.broadcast(flag, 0)
     return bool(flag.item())
 

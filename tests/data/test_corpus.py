@@ -25,6 +25,12 @@ def test_evaluation_facts_are_in_the_base_text_alone(tiny_corpus: Path) -> None:
     assert all(held[question] == answers[0] for question, answers in asked.items())
 
 
+def test_evaluation_sentences_are_spoken_nowhere_else(tiny_corpus: Path) -> None:
+    held = {row["text"] for row in jsonl.read(tiny_corpus / "eval_asr.jsonl")}
+    spoken = {row["text"] for name in ("asr", "tts", "fit") for row in jsonl.read(tiny_corpus / f"{name}.jsonl")}
+    assert held and not held & (spoken | {row["question"] for row in jsonl.read(tiny_corpus / "sqa.jsonl")})
+
+
 def test_evaluation_prompts_are_never_trained_on(tiny_corpus: Path) -> None:
     prompts = {row["prompt"] for row in jsonl.read(tiny_corpus / "eval_ifeval.jsonl")}
     for name in ("base", "pool", "pool_with_evaluation_facts"):

@@ -82,6 +82,21 @@ def test_the_papers_weights() -> None:
         assert config["parameters"]["normalize"] is True
 
 
+def test_an_undiscounted_discount_is_the_chain_itself() -> None:
+    plain, same = (
+        row(compose("config", overrides=overrides), []).evaluate
+        for overrides in (["strategy=none"], ["strategy=scale_14", "discount.alpha=16"])
+    )
+    assert plain == same and plain.name == same.name
+
+
+def test_the_first_stage_replays_text_alone() -> None:
+    few, many = (
+        row(compose("config", overrides=["strategy=replay", f"replay.ratio={ratio}"]), []) for ratio in (0.1, 0.3)
+    )
+    assert few.curve["asr"] == many.curve["asr"] and few.curve["tts"] != many.curve["tts"]
+
+
 def test_choices_combine_on_the_command_line() -> None:
     made = row(compose("config", overrides=["strategy=replay", "merge=linear", "discount.alpha=14"]), [])
     merge = made.evaluate.inputs["model"]
@@ -111,6 +126,17 @@ def test_replay_settings_do_not_touch_rows_without_replay() -> None:
         (["train.lr=abc"], "train.lr is 'abc'; it must be a number"),
         (["train.lr=nan"], "train.lr is nan"),
         (["seed=x"], "seed is 'x'; it must be a whole number"),
+        (["replay.ratio=1.5"], "replay.ratio is 1.5; it must be at most 1"),
+        (["seed=-1"], "seed is -1; it must be at least 0"),
+        (["model.pretrain.lr=abc"], "model.pretrain.lr is 'abc'; it must be a number"),
+        (["+model.pretrain.foo=1"], "model.pretrain.foo is no setting"),
+        (["model.architecture.num_attention_heads=5"], "a divisor of model.architecture.hidden_size=128"),
+        (["train.adapter.target_modules=[nope]"], "train.adapter.target_modules is 'nope'; it must be out of q_proj"),
+        (["+deepspeed.gradient_accumulation_steps=4"], "deepspeed.gradient_accumulation_steps is 4"),
+        (["evaluate.asr_examples=-5"], "evaluate.asr_examples is -5; it must be greater than 0"),
+        (["strategy=merge_ties", "merge.models.asr.weight=abc"], "merge.models.asr.weight is 'abc'"),
+        (["strategy=merge_ties", "merge.models.asr.density=7"], "merge.models.asr.density is 7"),
+        (["speech.quantizer.clusters=1"], "speech.quantizer.clusters = 1: must be 2 or more"),
         (["replay.basis=new"], "replay.basis is 'new'; it must be old or current"),
         (["merge.method=nonsense"], "merge.method=nonsense: mergekit has no such method; it has arcee_fusion"),
         (["merge.method=linear"], "at least two models"),

@@ -34,8 +34,9 @@ def test_llama_3_template(tokenizer: PreTrainedTokenizerFast) -> None:
 
 
 def test_prompt_token_by_token(tokenizer: PreTrainedTokenizerFast) -> None:
-    [ids] = Chat(tokenizer).prompts(["say the<|3|><|0|>"])
-    assert tokenizer.convert_ids_to_tokens(ids) == [
+    asked = [{"role": "user", "content": "say the<|3|><|0|>"}]
+    prompt: Any = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=True)
+    assert tokenizer.convert_ids_to_tokens(prompt["input_ids"]) == [
         "<|begin_of_text|>",
         "<|start_header_id|>user<|end_header_id|>\n\n",
         "say",
