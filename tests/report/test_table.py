@@ -152,7 +152,7 @@ def test_judge_and_pool_are_told(whole: FakeGrid) -> None:
     told, text = report(whole)
     (judge,) = told["judge"]
     assert judge["resynthesized"] == {"wer": 0.034, "n": 60}
-    assert "Recognizer's WER: 3.4 on resynthesized held-out answers, 1.1 on natural ones" in text
+    assert "Recognizer's WER: 3.4 on the answers spoken anew and resynthesized, 1.1 before that" in text
     assert told["data"] == {"replay_pools": ["pool"]}
 
 
