@@ -30,15 +30,6 @@ def share(section: str, settings: Any, *names: str) -> None:
         require(0 <= value <= 1, f"{section}.{name}", value, "between 0 and 1")
 
 
-def optimizer(section: str, settings: Any) -> None:
-    """What every training has."""
-    positive(section, settings, "lr", "max_grad_norm")
-    share(section, settings, "warmup_ratio", "min_lr_ratio")
-    require(settings.weight_decay >= 0, f"{section}.weight_decay", settings.weight_decay, "at least 0")
-    good = len(settings.betas) == 2 and all(0 <= beta < 1 for beta in settings.betas)
-    require(good, f"{section}.betas", list(settings.betas), "two numbers of at least 0 and below 1")
-
-
 def batches(section: str, size: int | None, tokens: int | None) -> None:
     given = [number for number in (size, tokens) if number is not None]
     one = len(given) == 1 and given[0] > 0
@@ -109,22 +100,36 @@ class Architecture:
 
 
 @dataclass
-class Pretrain:
-    """How the base model is trained from scratch."""
+class Optimizer:
+    """AdamW and its schedule."""
 
     lr: float = MISSING
-    epochs: int = MISSING
     warmup_ratio: float = MISSING
     min_lr_ratio: float = MISSING
+    """Where the cosine ends, as a share of lr."""
     weight_decay: float = MISSING
     betas: list[float] = MISSING
     max_grad_norm: float = MISSING
+
+    def check(self, section: str) -> None:
+        positive(section, self, "lr", "max_grad_norm")
+        share(section, self, "warmup_ratio", "min_lr_ratio")
+        require(self.weight_decay >= 0, f"{section}.weight_decay", self.weight_decay, "at least 0")
+        good = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
+        require(good, f"{section}.betas", list(self.betas), "two numbers of at least 0 and below 1")
+
+
+@dataclass
+class Pretrain(Optimizer):
+    """How the base model is trained from scratch."""
+
+    epochs: int = MISSING
     batch_tokens: int | None = MISSING
     batch_size: int | None = MISSING
     max_length: int = MISSING
 
     def __post_init__(self) -> None:
-        optimizer("model.pretrain", self)
+        self.check("model.pretrain")
         positive("model.pretrain", self, "epochs", "max_length")
         batches("model.pretrain", self.batch_size, self.batch_tokens)
 
@@ -180,20 +185,14 @@ class Stage:
 
 
 @dataclass
-class Train:
-    lr: float = MISSING
-    warmup_ratio: float = MISSING
-    min_lr_ratio: float = MISSING
-    weight_decay: float = MISSING
-    betas: list[float] = MISSING
-    max_grad_norm: float = MISSING
+class Train(Optimizer):
     ranks: int = MISSING
     """Processes that train one stage together. Part of the fingerprint: their sums round differently."""
     adapter: Adapter = MISSING
     stages: dict[str, Stage] = MISSING
 
     def __post_init__(self) -> None:
-        optimizer("train", self)
+        self.check("train")
         positive("train", self, "ranks")
         require(list(self.stages) == ["asr", "tts", "sqa"], "train.stages", list(self.stages), "asr, tts and sqa")
         for name, stage in self.stages.items():
