@@ -77,6 +77,12 @@ def test_the_same_command_computes_nothing(outputs: Path) -> None:
     assert (outputs / "latest" / "table.json").read_bytes() == before
 
 
+def test_wandb_has_a_run_for_each_training_step_row_and_grid(outputs: Path) -> None:
+    runs = list((outputs / "wandb").glob("offline-run-*"))
+    assert len(runs) == 7 + 13 + 1
+    assert len({run.name.rsplit("-", 1)[1] for run in runs}) == len(runs)
+
+
 def test_killed_three_times_the_table_is_the_same(outputs: Path, tmp_path: Path) -> None:
     for seconds in (9.0, 16.0, 11.0):
         process = start(tmp_path)
@@ -99,9 +105,3 @@ def test_one_failing_step_costs_its_rows_alone(outputs: Path) -> None:
     assert set(states.values()) <= {"failed", "not run"}
     kept = list((outputs / "grids" / "failing" / "failures").iterdir())
     assert kept and all("Traceback" in file.read_text() for file in kept)
-
-
-def test_wandb_has_a_run_for_each_training_step_row_and_grid(outputs: Path) -> None:
-    runs = list((outputs / "wandb").glob("offline-run-*"))
-    assert len(runs) == 7 + 13 + 1
-    assert len({run.name.rsplit("-", 1)[1] for run in runs}) == len(runs)

@@ -4,6 +4,7 @@ SPEC is a list of [label, number, {role: label}, config, ranks]; one row ends in
 """
 
 import json
+import signal
 import sys
 import types
 from pathlib import Path
@@ -39,4 +40,6 @@ def main(root: Path, spec: Path) -> None:
 
 
 if __name__ == "__main__":
+    # a test run in the background of a shell hands an ignored SIGINT down
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     main(Path(sys.argv[1]), Path(sys.argv[2]))
