@@ -46,7 +46,7 @@ def prepare(context: HydraContext, config: DictConfig, overrides: Sequence[Seque
             cell.hydra.job.num = number
         HydraConfig.instance().set_config(cell)  # for ${hydra:...} in the configuration
         cells.append(cell)
-        made = row(cell, list(cell_overrides))
+        made = row(cell)
         if made not in rows:
             rows.append(made)
     outputs = {str(cell.get("outputs", "outputs")) for cell in cells}

@@ -140,7 +140,7 @@ def compose(overrides: Sequence[str]) -> tuple[Node, Mapping[str, Any]]:
     with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cell = hydra.compose("config", overrides=list(overrides), return_hydra_config=True)
         HydraConfig.instance().set_config(cell)
-        made = row(cell, list(overrides))
+        made = row(cell)
     return from_step(made.evaluate), made.config
 
 

@@ -34,7 +34,7 @@ class Row:
         return [self.evaluate, *self.curve.values(), *([self.judge] if self.judge else [])]
 
 
-def row(composed: DictConfig, overrides: list[str]) -> Row:
+def row(composed: DictConfig) -> Row:
     """Check a composed configuration and lay out its steps. Raises ConfigError."""
     cell = config.cell(composed)
     plan = Layout(cell)

@@ -23,7 +23,7 @@ def hydra() -> Iterator[None]:
 
 
 def rows_of(*overrides: str) -> list[Row]:
-    return [row(compose("config", overrides=[f"strategy={name}", *overrides]), []) for name in STRATEGIES]
+    return [row(compose("config", overrides=[f"strategy={name}", *overrides])) for name in STRATEGIES]
 
 
 def test_thirteen_rows_need_six_training_steps() -> None:
@@ -45,14 +45,14 @@ def test_seeds_share_the_corpus_and_the_voices() -> None:
 
 
 def test_the_original_is_scored_on_text_alone() -> None:
-    original = row(compose("config", overrides=["strategy=original"]), [])
+    original = row(compose("config", overrides=["strategy=original"]))
     assert original.evaluate.config["tasks"] == ["t2t", "ifeval"]
     assert {step.kind for step in closure(original.steps)} == {"corpus", "base", "evaluate"}
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_a_row_is_what_its_name_says(name: str) -> None:
-    made = row(compose("config", overrides=[f"strategy={name}"]), [])
+    made = row(compose("config", overrides=[f"strategy={name}"]))
     model = made.evaluate.inputs["model"]
     assert model.kind == next((kind for word, kind in KINDS.items() if name.startswith(word)), "train")
     trained = [step for step in closure(made.steps) if step.kind == "train"]
@@ -67,7 +67,7 @@ KINDS = {"original": "base", "merge": "merge", "scale": "discount"}
 
 def test_the_papers_weights() -> None:
     weights = {
-        name: row(compose("config", overrides=[f"strategy={name}"]), []).evaluate.inputs["model"].config
+        name: row(compose("config", overrides=[f"strategy={name}"])).evaluate.inputs["model"].config
         for name in ("merge_linear", "merge_ties", "merge_dare")
     }
     linear = {role: model["weight"] for role, model in weights["merge_linear"]["models"].items()}
@@ -84,7 +84,7 @@ def test_the_papers_weights() -> None:
 
 def test_an_undiscounted_discount_is_the_chain_itself() -> None:
     plain, same = (
-        row(compose("config", overrides=overrides), []).evaluate
+        row(compose("config", overrides=overrides)).evaluate
         for overrides in (["strategy=none"], ["strategy=scale_14", "discount.alpha=16"])
     )
     assert plain == same and plain.name == same.name
@@ -92,13 +92,13 @@ def test_an_undiscounted_discount_is_the_chain_itself() -> None:
 
 def test_the_first_stage_replays_text_alone() -> None:
     few, many = (
-        row(compose("config", overrides=["strategy=replay", f"replay.ratio={ratio}"]), []) for ratio in (0.1, 0.3)
+        row(compose("config", overrides=["strategy=replay", f"replay.ratio={ratio}"])) for ratio in (0.1, 0.3)
     )
     assert few.curve["asr"] == many.curve["asr"] and few.curve["tts"] != many.curve["tts"]
 
 
 def test_choices_combine_on_the_command_line() -> None:
-    made = row(compose("config", overrides=["strategy=replay", "merge=linear", "discount.alpha=14"]), [])
+    made = row(compose("config", overrides=["strategy=replay", "merge=linear", "discount.alpha=14"]))
     merge = made.evaluate.inputs["model"]
     assert merge.kind == "merge" and merge.inputs["base"].kind == "base"
     assert [merge.inputs[stage].kind for stage in ("asr", "tts", "sqa")] == ["discount"] * 3
@@ -106,7 +106,7 @@ def test_choices_combine_on_the_command_line() -> None:
 
 def test_what_does_not_change_a_result_is_in_no_fingerprint() -> None:
     plain, tracked = (
-        row(compose("config", overrides=["strategy=replay", *more]), [])
+        row(compose("config", overrides=["strategy=replay", *more]))
         for more in ([], ["tracker.mode=disabled", "outputs=elsewhere", "name=mine"])
     )
     assert plain.evaluate.fingerprint == tracked.evaluate.fingerprint
@@ -114,7 +114,7 @@ def test_what_does_not_change_a_result_is_in_no_fingerprint() -> None:
 
 def test_replay_settings_do_not_touch_rows_without_replay() -> None:
     plain, other = (
-        row(compose("config", overrides=["strategy=none", *more]), []) for more in ([], ["replay.ratio=0.7"])
+        row(compose("config", overrides=["strategy=none", *more])) for more in ([], ["replay.ratio=0.7"])
     )
     assert plain.evaluate.fingerprint == other.evaluate.fingerprint
 
@@ -150,7 +150,7 @@ def test_replay_settings_do_not_touch_rows_without_replay() -> None:
 )
 def test_bad_settings_are_one_line_that_names_them(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError) as raised:
-        row(compose("config", overrides=overrides), [])
+        row(compose("config", overrides=overrides))
     assert message in str(raised.value)
     assert "\n" not in str(raised.value)
 
