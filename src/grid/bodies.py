@@ -39,11 +39,18 @@ _MODEL = ("torch", "transformers", "transformers.models.llama.modeling_llama")
 
 BODIES: dict[str, Body] = {
     "corpus": Body("src.data.corpus:run", version=2),
+    "datasets": Body("src.data.published:run"),
+    "backbone": Body("src.model.base:run", needs=_MODEL),
     "base": Body("src.train.pretrain:run", version=2, needs=(*_MODEL, "deepspeed")),
     "quantizer": Body("src.speech.quantizer:run", needs=_SPEECH),
     "vocoder": Body("src.speech.vocoder:run", needs=("torch", *_SPEECH)),
     "recognizer": Body("src.speech.recognizer:run", needs=("torch", *_SPEECH, "jiwer")),
     "units": Body("src.speech.units:run", needs=_SPEECH),
+    "pretrained": Body("src.speech.fetch:run", needs=_MODEL),
+    "kmeans": Body("src.speech.kmeans:run", needs=_MODEL),
+    "utterances": Body("src.speech.utterances:run", needs=(*_MODEL, *_SPEECH)),
+    "gather": Body("src.speech.gather:run"),
+    "examples": Body("src.train.examples:run", needs=_MODEL),
     "train": Body("src.train.stage:run", needs=(*_MODEL, "peft", "deepspeed")),
     "merge": Body("src.merge.merge:run", needs=(*_MODEL, "mergekit.merge")),
     "discount": Body("src.merge.discount:run", needs=(*_MODEL, "peft")),
