@@ -54,11 +54,15 @@ def interleave(words: Sequence[str], units: Sequence[Sequence[int]]) -> str:
     return " ".join(word + unit_text(own) for word, own in zip(words, units, strict=True))
 
 
-def flatten(units: Sequence[Sequence[int]]) -> list[int]:
-    """The units of an utterance from those of its words; a run that crosses a word boundary is one unit."""
+def flatten(units: Sequence[Sequence[int]], repeats: bool = False) -> list[int]:
+    """The units of an utterance from those of its words.
+
+    repeats: every unit stays, one a frame. Without, a run of a unit was made one within each word, and a run that
+    crosses a word boundary is made one here.
+    """
     flat: list[int] = []
     for own in units:
-        flat.extend(unit for i, unit in enumerate(own) if i or not flat or flat[-1] != unit)
+        flat.extend(unit for i, unit in enumerate(own) if repeats or i or not flat or flat[-1] != unit)
     return flat
 
 

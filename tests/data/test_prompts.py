@@ -28,7 +28,8 @@ def test_interleave_needs_units_for_every_word() -> None:
     ("units", "flat"), [([[1, 2], [2, 3]], [1, 2, 3]), ([[1], [], [1, 1]], [1, 1]), ([], []), ([[4], [5]], [4, 5])]
 )
 def test_flatten_joins_a_run_across_words(units: list[list[int]], flat: list[int]) -> None:
-    assert prompts.flatten(units) == flat
+    assert prompts.flatten(units, repeats=False) == flat
+    assert prompts.flatten(units, repeats=True) == [unit for own in units for unit in own]
 
 
 words = st.lists(st.text("abc", min_size=1, max_size=4), min_size=1, max_size=4)
