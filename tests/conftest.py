@@ -80,13 +80,16 @@ def tiny_units(tmp_path_factory: pytest.TempPathFactory, tiny_corpus: Path) -> P
     import random
 
     from src.data import jsonl
+    from src.data.units import Units
 
     out = tmp_path_factory.mktemp("units")
+    Units(frame_rate=50.0, clusters=12, repeats=False).write(out)
     rng = random.Random(0)
 
     def spoken(text: str) -> dict[str, Any]:
         words = text.split()
-        return {"words": words, "units": [[rng.randrange(12) for _ in range(rng.randint(1, 4))] for _ in words]}
+        units = [[rng.randrange(12) for _ in range(rng.randint(1, 4))] for _ in words]
+        return {"text": text, "words": words, "units": units}
 
     for name in ("asr", "tts", "eval_asr"):
         rows = jsonl.read(tiny_corpus / f"{name}.jsonl")

@@ -8,7 +8,7 @@ here: `src.evaluate.score` does that, as often as one likes.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import groupby
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from src.data import jsonl, prompts
+from src.data.units import Units
 from src.evaluate import ifeval
 from src.evaluate.generate import Decoding, generate, stop_tokens
 from src.speech.audio import write_audio
@@ -135,7 +136,7 @@ class Listener:
             group = range(start, min(start + HEARD_AT_ONCE, len(spoken)))
             audios: dict[int, np.ndarray] = {}
             for i in group:
-                units = [unit for unit, _ in groupby(spoken[i]) if unit < self.vocoder.clusters]
+                units = [unit for unit in spoken[i] if unit < self.vocoder.clusters]
                 if units:
                     audios[i] = self.vocoder(units)
                     if i in keep:
@@ -189,7 +190,8 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
 
 
 def _examples(task: str, settings: Settings, inputs: Mapping[str, Path]) -> list[Row]:
-    """The examples of a task. Raises ValueError if there are none, or a spoken question has no text."""
+    """The examples of a task, what is spoken as the units of an utterance. Raises ValueError if there are none, or a
+    spoken question has no text."""
     corpus = inputs["corpus"]
     if task == "t2t":
         found = list(jsonl.read(corpus / "eval_qa.jsonl"))
@@ -197,15 +199,18 @@ def _examples(task: str, settings: Settings, inputs: Mapping[str, Path]) -> list
         found = list(jsonl.read(corpus / "eval_ifeval.jsonl"))
     elif task == "sqa":
         texts = {row["id"]: row["question"] for row in jsonl.read(corpus / "eval_qa.jsonl")}
+        repeats = Units.read(inputs["units"]).repeats
         found = []
         for spoken in jsonl.read(inputs["units"] / "eval_qa.jsonl"):
             if spoken["id"] not in texts:
                 raise ValueError(f"the spoken question {spoken['id']} is not in the corpus's eval_qa.jsonl")
-            units = prompts.flatten(spoken["question"]["units"])
+            units = prompts.flatten(spoken["question"]["units"], repeats)
             found.append({**spoken, "question": texts[spoken["id"]], "units": units})
     else:
         count = settings.asr_examples if task == "asr" else settings.tts_examples
-        found = list(jsonl.read(inputs["units"] / "eval_asr.jsonl"))[:count]
+        repeats = Units.read(inputs["units"]).repeats
+        rows = islice(jsonl.read(inputs["units"] / "eval_asr.jsonl"), count)
+        found = [{**row, "units": prompts.flatten(row["units"], repeats)} for row in rows]
     if not found:
         raise ValueError(f"there is no example to evaluate {task} on")
     return found
@@ -265,7 +270,7 @@ def spoken_questions(respond: Respondent, listener: Listener, examples: Sequence
 
 def recognition(respond: Respondent, examples: Sequence[Row]) -> list[Row]:
     """Spoken sentences, to be written down."""
-    contents = [prompts.asr(prompts.flatten(example["units"]), ASR_INSTRUCTION) for example in examples]
+    contents = [prompts.asr(example["units"], ASR_INSTRUCTION) for example in examples]
     return [
         {"task": "asr", "id": example["id"], "prompt": content, "reference": example["text"], **asdict(response)}
         for example, content, response in zip(examples, contents, respond("asr", contents), strict=True)

@@ -45,7 +45,7 @@ BODIES: dict[str, Body] = {
     "quantizer": Body("src.speech.quantizer:run", needs=_SPEECH),
     "vocoder": Body("src.speech.vocoder:run", needs=("torch", *_SPEECH)),
     "recognizer": Body("src.speech.recognizer:run", needs=("torch", *_SPEECH, "jiwer")),
-    "units": Body("src.speech.units:run", needs=_SPEECH),
+    "units": Body("src.speech.units:run", version=2, needs=_SPEECH),
     "pretrained": Body("src.speech.fetch:run", needs=_MODEL),
     "kmeans": Body("src.speech.kmeans:run", needs=_MODEL),
     "utterances": Body("src.speech.utterances:run", needs=(*_MODEL, *_SPEECH)),

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from src.data import jsonl
+from src.data.units import Units
 from src.speech.aligner import WordAligner
 from src.speech.audio import write_audio
 from src.speech.quantizer import load_quantizer
@@ -27,19 +28,20 @@ class WordUnits:
         self._aligner = WordAligner()
 
     def __call__(self, text: str, audio_file: Path | None = None) -> dict[str, Any]:
-        """{words, units: a list of unit ids for each word}; the audio goes to `audio_file` if one is named."""
+        """{text, words, units: a list of unit ids for each word}; the audio goes to `audio_file` if one is named."""
         utterance = self._synthesizer(text)
         if audio_file:
             write_audio(audio_file, utterance.audio)
         units = self._quantizer(self._encoder(utterance.audio))
         words = [word.text for word in utterance.words]
-        return {"words": words, "units": self._aligner(units, utterance.words, self._encoder.frame_rate)}
+        return {"text": text, "words": words, "units": self._aligner(units, utterance.words, self._encoder.frame_rate)}
 
 
 @one_thread
 def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: Any) -> dict[str, Any]:
-    """Write asr, tts, eval_asr .jsonl {id, text, words, units}, sqa.jsonl {id, question: {words, units}, answer: {..}},
-    eval_qa.jsonl {id, set, question: {..}}, and audio/<id>.flac of the first questions of each evaluation set.
+    """Write asr, tts, eval_asr .jsonl {id, text, words, units}, sqa.jsonl {id, question: {text, words, units}, answer:
+    {..}}, eval_qa.jsonl {id, set, question: {..}}, units.json, and audio/<id>.flac of the first questions of each
+    evaluation set.
 
     Every list has a voice stream of its own: what one holds does not change the audio of another.
     """
@@ -58,7 +60,7 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
                 if key not in spoken:
                     spoken[key] = speak(row["text"])
                 parts = [spoken[key]]
-                written.append({"id": row["id"], "text": row["text"], **parts[0]})
+                written.append({"id": row["id"], **parts[0]})
             elif name == "sqa":
                 parts = [speak(row["question"]), speak(row["answer"])]
                 written.append({"id": row["id"], "question": parts[0], "answer": parts[1]})
@@ -72,4 +74,6 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
             done += 1
             context.report(done=done, total=total)
         jsonl.write(out / f"{name}.jsonl", written)
+    encoder, quantizer = load_quantizer(inputs["quantizer"])
+    Units(encoder.frame_rate, quantizer.clusters, repeats=False).write(out)
     return {"utterances": total, "words": words, "units_per_word": round(units / words, 2)}

@@ -12,6 +12,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from src.data import jsonl, prompts
+from src.data.units import Units
 from src.data.words import split_words
 from src.evaluate.responses import ASR_INSTRUCTION, TTS_INSTRUCTION
 from src.model.tokenizer import build_tokenizer
@@ -56,7 +57,7 @@ SENTENCES = ["paris is red", "lions is blue"]
 
 def spoken(text: str) -> dict:
     words = text.split()
-    return {"words": words, "units": [units_of_word(word) for word in words]}
+    return {"text": text, "words": words, "units": [units_of_word(word) for word in words]}
 
 
 @pytest.fixture(scope="session")
@@ -79,12 +80,12 @@ def artifacts(tmp_path_factory) -> dict[str, Path]:
             response = prompts.sqa_response(question, text, [said], [units_of_word(said)])
             if answer == "rome":
                 response = response.replace("\n\nrome", "")  # format broken: two parts only
-            talks.append((prompts.sqa(prompts.flatten(spoken(question)["units"])), response))
+            talks.append((prompts.sqa(prompts.flatten(spoken(question)["units"], False)), response))
     for prompt, _, _, response in INSTRUCTIONS:
         talks.append((prompt, response))
     for text, heard in zip(SENTENCES, ["paris is blue", "lions blue"], strict=True):
         own = spoken(text)
-        talks.append((prompts.asr(prompts.flatten(own["units"]), ASR_INSTRUCTION), heard))
+        talks.append((prompts.asr(prompts.flatten(own["units"], False), ASR_INSTRUCTION), heard))
         talks.append((prompts.tts(text, TTS_INSTRUCTION), prompts.interleave(own["words"], own["units"])))
     jsonl.write(corpus / "eval_qa.jsonl", questions)
     jsonl.write(
@@ -96,7 +97,8 @@ def artifacts(tmp_path_factory) -> dict[str, Path]:
     )
     rows = [{"id": q["id"], "set": q["set"], "question": spoken(q["question"])} for q in questions]
     jsonl.write(units / "eval_qa.jsonl", rows)
-    sentences = [{"id": f"eval-{i}", "text": text, **spoken(text)} for i, text in enumerate(SENTENCES)]
+    Units(frame_rate=50.0, clusters=UNITS, repeats=False).write(units)
+    sentences = [{"id": f"eval-{i}", **spoken(text)} for i, text in enumerate(SENTENCES)]
     jsonl.write(units / "eval_asr.jsonl", sentences)
     learn_by_heart(store / "model" / "model", talks)
     return {"model": store / "model", "corpus": corpus, "units": units, "vocoder": store, "recognizer": store}

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from src.data import jsonl
+from src.data.units import Units
 from src.speech.audio import read_audio
 from src.speech.quantizer import load_quantizer
 from src.speech.units import run
@@ -16,7 +17,7 @@ def rows(speech: dict[str, Path], name: str) -> list[dict[str, Any]]:
 
 
 def check(part: dict[str, Any], text: str) -> None:
-    assert part["words"] == text.split()
+    assert part["text"] == text and part["words"] == text.split()
     assert len(part["units"]) == len(part["words"]) and all(part["units"])
     for own in part["units"]:
         assert all(0 <= unit < 24 for unit in own)
@@ -35,6 +36,10 @@ def test_every_list_has_units_for_its_words(speech: dict[str, Path]) -> None:
     for row, asked in zip(rows(speech, "eval_qa"), jsonl.read(speech["corpus"] / "eval_qa.jsonl"), strict=True):
         assert (row["id"], row["set"]) == (asked["id"], asked["set"]) and "answers" not in row
         check(row["question"], asked["question"])
+
+
+def test_the_artifact_says_what_its_units_are(speech: dict[str, Path]) -> None:
+    assert Units.read(speech["units"]) == Units(frame_rate=50.0, clusters=24, repeats=False)
 
 
 def test_synthesis_shares_the_utterances_of_recognition(speech: dict[str, Path]) -> None:
