@@ -52,6 +52,7 @@ class Strategy:
 class Data:
     """Sizes of the corpus (src/data/corpus.py)."""
 
+    name: str = MISSING
     seed: int = MISSING
     evaluation_facts: int = MISSING
     base_texts: int = MISSING
@@ -140,14 +141,48 @@ class Pretrain(Optimizer):
 
 @dataclass
 class Model:
-    """The base model: theta_0 of every merge."""
+    """The base model, theta_0 of every merge, trained from scratch."""
 
+    name: str = MISSING
     seed: int = MISSING
     architecture: Architecture = MISSING
     pretrain: Pretrain = MISSING
 
     def __post_init__(self) -> None:
         require(self.seed >= 0, "model.seed", self.seed, "at least 0")
+
+
+@dataclass
+class PretrainedModel:
+    """The base model, theta_0 of every merge: a published text model whose vocabulary is extended by the units."""
+
+    name: str = MISSING
+    pretrained: str = MISSING
+    """A repository of the Hugging Face hub, or a folder. Of Llama 3.2 Vision, the text part is taken."""
+    revision: str | None = MISSING
+    """Commit, tag or branch of the hub; of a folder, a label to be changed when its files are."""
+    seed: int = MISSING
+    """Of the new rows of embeddings and head."""
+    initialization: str = MISSING
+    """Of these rows: mean_covariance (as transformers does it) or mean (src/model/vocabulary.py)."""
+    pad_to_multiple_of: int | None = MISSING
+    """Rows of embeddings and head are filled up to a multiple of this."""
+    architecture: dict[str, Any] = MISSING
+    """Fields of the text model's configuration (transformers' names, model_type among them), so that a plan knows its
+    sizes without a network; {}: not known. The model that is fetched must agree."""
+    text_tokens: int | None = MISSING
+    """Tokens of its tokenizer, for the plan too; null: not known."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.pretrained), "model.pretrained", self.pretrained, "a hub repository or a folder")
+        require(self.seed >= 0, "model.seed", self.seed, "at least 0")
+        ways = ("mean_covariance", "mean")
+        require(self.initialization in ways, "model.initialization", self.initialization, " or ".join(ways))
+        for name in ("pad_to_multiple_of", "text_tokens"):
+            value = getattr(self, name)
+            require(value is None or value > 0, f"model.{name}", value, "greater than 0, or null")
+        known = not self.architecture or "model_type" in self.architecture
+        require(known, "model.architecture", list(self.architecture), "a configuration with its model_type, or {}")
 
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -192,12 +227,24 @@ class Stage:
 class Train(Optimizer):
     ranks: int = MISSING
     """Processes that train one stage together. Part of the fingerprint: their sums round differently."""
+    micro_batch_size: int | None = MISSING
+    """Examples in the memory of one process at a time; gradients of a batch are accumulated. null: all of its share."""
+    gradient_checkpointing: bool = MISSING
+    """Activations are computed again in the backward pass: less memory, a third more time."""
+    attention: str = MISSING
+    """The implementation in transformers: sdpa, eager or flash_attention_2."""
+    fused_loss: bool = MISSING
+    """Head and cross-entropy in one kernel of Liger (the package liger-kernel, on a GPU)."""
     adapter: Adapter = MISSING
     stages: dict[str, Stage] = MISSING
 
     def __post_init__(self) -> None:
         self.check("train")
         positive("train", self, "ranks")
+        micro = self.micro_batch_size
+        require(micro is None or micro > 0, "train.micro_batch_size", micro, "greater than 0, or null")
+        ways = ("sdpa", "eager", "flash_attention_2")
+        require(self.attention in ways, "train.attention", self.attention, "one of " + ", ".join(ways))
         require(list(self.stages) == ["asr", "tts", "sqa"], "train.stages", list(self.stages), "asr, tts and sqa")
         for name, stage in self.stages.items():
             section = f"train.stages.{name}"
@@ -328,13 +375,35 @@ class Evaluate:
 
 @dataclass
 class Speech:
-    """Settings of each speech component (src/speech)."""
+    """Settings of the speech components that are fitted as steps of the plan (src/speech)."""
 
+    name: str = MISSING
     synthesizer: SynthesizerConfig = MISSING
     quantizer: QuantizerConfig = MISSING
     units: UnitsConfig = MISSING
     vocoder: VocoderConfig = MISSING
     recognizer: RecognizerConfig = MISSING
+
+
+@dataclass
+class Gpu:
+    """What a training step is to fit on; nothing else depends on it."""
+
+    name: str = MISSING
+    """As in src/train/memory.py PEAK_TFLOPS."""
+    memory_gb: float = MISSING
+
+    def __post_init__(self) -> None:
+        positive("gpu", self, "memory_gb")
+
+
+@dataclass
+class Expected:
+    """Sizes of a list of examples, as the plan assumes them until the store has counted."""
+
+    examples: int = MISSING
+    tokens: float = MISSING
+    """Mean length."""
 
 
 @dataclass
@@ -366,9 +435,10 @@ class Cell:
     """Folder of the grid under outputs/grids; null: made from its rows."""
     plan_only: bool = False
     strategy: Strategy = MISSING
-    data: Data = MISSING
-    speech: Speech = MISSING
-    model: Model = MISSING
+    data: Any = MISSING
+    """The class that its `name` has in VARIANTS; the same of speech and model."""
+    speech: Any = MISSING
+    model: Any = MISSING
     train: Train = MISSING
     replay: Replay = MISSING
     merge: Merge = MISSING
@@ -379,6 +449,10 @@ class Cell:
     tracker: Tracker = MISSING
     estimate: dict[str, Any] = MISSING
     """Step label -> [seconds, megabytes], for the plan; the store's own measurements come first."""
+    gpu: Gpu | None = None
+    """What one training process has; null: not known."""
+    expected: dict[str, Expected] = field(default_factory=dict)
+    """Set (asr, tts, sqa, text) -> its sizes, for the plan of a published model."""
     original: bool = False
     """This row is the base model itself: nothing is trained."""
 
@@ -404,15 +478,45 @@ class Cell:
                     "without: nothing is trained that could be replayed, merged or discounted")  # fmt: skip
 
 
+VARIANTS: dict[str, dict[str, type]] = {
+    "data": {"closed_domain": Data},
+    "speech": {"fitted": Speech},
+    "model": {"scratch": Model, "pretrained": PretrainedModel},
+}
+"""Section -> its `name` -> the settings."""
+
+
 def cell(composed: DictConfig) -> Cell:
     """Check a composed configuration and make it a Cell. Raises ConfigError."""
     plain = OmegaConf.create({key: composed._get_node(key) for key in composed if key != "hydra"})
     try:
         made = typed(Cell, OmegaConf.to_container(plain, resolve=True))
-    except ValueError as error:  # a speech component's own check
-        raise ConfigError(f"speech.{error}") from None
+        for section in VARIANTS:
+            setattr(made, section, _variant(section, getattr(made, section)))
+    except ValueError as error:  # a component's own check
+        raise ConfigError(str(error)) from None
+    _check_together(made)
     _check_numbers(dataclasses.asdict(made), "")
     return made
+
+
+def _variant(section: str, values: dict[str, Any]) -> Any:
+    variants, name = VARIANTS[section], values.get("name")
+    require(name in variants, f"{section}.name", name, " or ".join(variants))
+    try:
+        return typed(variants[str(name)], values, section)
+    except ConfigError:
+        raise
+    except ValueError as error:  # of a module that knows nothing of the configuration around it
+        raise ConfigError(f"{section}.{error}") from None
+
+
+def _check_together(made: Cell) -> None:
+    published = made.data.name == "published"
+    wanted = "pretrained" if published else "fitted"
+    require(made.speech.name == wanted, "speech.name", made.speech.name, f"{wanted} with data.name={made.data.name}")
+    scratch = made.model.name == "scratch"
+    require(not (published and scratch), "model.name", "scratch", "pretrained with data.name=published")
 
 
 def typed(kind: type[T], values: Any, section: str = "") -> T:

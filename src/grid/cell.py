@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from src import config
-from src.config import Cell
+from src.config import Cell, Data, Model, PretrainedModel, Speech
 from src.evaluate import task_files
 from src.evaluate.harness import SEEDS
 from src.grid.errors import ConfigError
@@ -61,7 +61,7 @@ def row(composed: DictConfig) -> Row:
     if model is chain["sqa"]:
         curve = {stage: plan.evaluate(chain[stage]) for stage in ("asr", "tts")} | {"sqa": final}
     further = plan.further(model)
-    return Row(cell.strategy.name, cell.strategy.label, cell.seed, settings, final, curve, plan.recognizer, further)
+    return Row(cell.strategy.name, cell.strategy.label, cell.seed, settings, final, curve, plan.judge, further)
 
 
 def compose(overrides: Sequence[str]) -> Row:
@@ -75,21 +75,47 @@ def compose(overrides: Sequence[str]) -> Row:
         return replace(row(composed), overrides=tuple(overrides))
 
 
+def fields(section: Any) -> dict[str, Any]:
+    """A section of the configuration as a step's settings: which of its variants it is, the kind of the step says."""
+    return {key: value for key, value in asdict(section).items() if key != "name"}
+
+
 class Layout:
     """The steps of one cell. Equal steps of two cells have equal fingerprints, and so are planned once."""
 
     def __init__(self, cell: Cell):
         self.cell = cell
-        speech = cell.speech
-        self.corpus = self.step("corpus", "corpus", asdict(cell.data))
+        self.corpus: Step
+        self.units: Step
+        self.vocoder: Step
+        self.recognizer: Step
+        self.judge: Step | None
+        """The recognizer, where its own word error rate is measured."""
+        if isinstance(cell.data, Data):
+            self.closed_domain(cell.data, cell.speech)
+        else:
+            raise NotImplementedError
+        self.base = self.scratch(cell.model) if isinstance(cell.model, Model) else self.backbone(cell.model)
+
+    def closed_domain(self, data: Data, speech: Speech) -> None:
+        """Text that we write ourselves, and speech components that are fitted to one voice."""
+        self.corpus = self.step("corpus", "corpus", fields(data))
+        self.clusters = speech.quantizer.clusters
         self.quantizer = self.step("quantizer", "quantizer", asdict(speech.quantizer), corpus=self.corpus)
         self.units = self.step("units", "units", asdict(speech.units), corpus=self.corpus, quantizer=self.quantizer)
         self.vocoder = self.step("vocoder", "vocoder", asdict(speech.vocoder), quantizer=self.quantizer)
         heard = {"corpus": self.corpus, "quantizer": self.quantizer, "vocoder": self.vocoder}
-        self.recognizer = self.step("recognizer", "recognizer", asdict(speech.recognizer), **heard)
-        pretrain = self.optimization({**asdict(cell.model.pretrain), "ranks": 1}, cell.model.seed)
-        architecture = {"units": speech.quantizer.clusters, "architecture": asdict(cell.model.architecture)}
-        self.base = self.step("base", "base", {**architecture, "optimization": pretrain}, corpus=self.corpus)
+        self.recognizer = self.judge = self.step("recognizer", "recognizer", asdict(speech.recognizer), **heard)
+
+    def scratch(self, model: Model) -> Step:
+        """A base model trained from scratch, with the units in its vocabulary."""
+        pretrain = self.optimization({**asdict(model.pretrain), "ranks": 1}, model.seed)
+        architecture = {"units": self.clusters, "architecture": asdict(model.architecture)}
+        return self.step("base", "base", {**architecture, "optimization": pretrain}, corpus=self.corpus)
+
+    def backbone(self, model: PretrainedModel) -> Step:
+        """A published text model, with the units in its vocabulary."""
+        return self.step("backbone", "backbone", {"units": self.clusters, **fields(model)})
 
     def step(self, kind: str, label: str, settings: Mapping[str, Any], **inputs: Step) -> Step:
         seconds, megabytes = self.cell.estimate.get(label) or self.cell.estimate.get(kind) or (0.0, 0.0)
