@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,9 @@ from rich.table import Table
 from launchers import scheduler
 from launchers.bundles import Bundle, bundles
 from launchers.grid import Grid, GridLauncher, freeze, point_latest, write_report
+from launchers.resources import REPORT, Resources, Settings
 from launchers.view import duration, plan_table
-from src.config import require, typed
-from src.grid.bodies import BODIES
+from src.config import typed
 from src.grid.errors import ConfigError
 from src.grid.execute import failure_file
 from src.grid.job import REQUEUE, WARNING, Job, jobs_folder
@@ -45,101 +45,6 @@ PATIENCE = 180.0
 """Seconds for which a controller that is away is asked again."""
 LONGEST_ARRAY = 1000
 """SLURM's default MaxArraySize is 1001."""
-REPORT = "report"
-"""The name of the report among the steps of a grid."""
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What a job of one kind asks for."""
-
-    nodes: int = 1
-    gpus_per_node: int = 0
-    cpus_per_task: int = 1
-    mem_gb: float = 4.0
-    """Of each node."""
-    minutes: int = 60
-    """Time limit."""
-    partition: str | None = None
-    """Instead of the one of all jobs."""
-    sbatch: dict[str, Any] = field(default_factory=dict)
-    """Further options of sbatch, on top of those of all jobs."""
-
-    def check(self, kind: str) -> None:
-        section = f"hydra.launcher.resources.{kind}"
-        for name in ("nodes", "cpus_per_task", "minutes"):
-            require(getattr(self, name) >= 1, f"{section}.{name}", getattr(self, name), "at least 1")
-        require(self.gpus_per_node >= 0, f"{section}.gpus_per_node", self.gpus_per_node, "at least 0")
-        require(self.mem_gb > 0, f"{section}.mem_gb", self.mem_gb, "greater than 0")
-
-    def joined(self, other: "Resources") -> "Resources":
-        """Enough for both, one after the other, where the one with more GPUs goes."""
-        place = max((self, other), key=lambda one: one.gpus_per_node).partition
-        names = [f.name for f in fields(self) if f.name not in ("partition", "sbatch")]
-        most = {name: max(getattr(self, name), getattr(other, name)) for name in names}
-        return Resources(**most, partition=place, sbatch=self.sbatch | other.sbatch)
-
-
-@dataclass
-class Settings:
-    """conf/hydra/launcher/slurm.yaml"""
-
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    constraint: str | None = None
-    sbatch: dict[str, Any] = field(default_factory=dict)
-    setup: list[str] = field(default_factory=list)
-    srun: list[str] = field(default_factory=list)
-    python: str | None = None
-    resources: dict[str, Any] = field(default_factory=dict)
-    pack_minutes: float = 10.0
-    array_parallelism: int = 256
-    checkpoint_minutes: float = 10.0
-    warning_seconds: int = 120
-    snapshot: bool = True
-    wait: bool = False
-
-    def __post_init__(self) -> None:
-        kinds = ["default", *BODIES, REPORT]
-        for kind, own in self.resources.items():
-            require(kind in kinds, "hydra.launcher.resources", kind, f"one of {', '.join(kinds)}")
-            require(own is None or isinstance(own, dict), f"hydra.launcher.resources.{kind}", own, "settings in braces")
-        for kind in kinds:
-            self.of_kind(kind).check(kind)
-        for name in ("array_parallelism", "warning_seconds"):
-            require(getattr(self, name) >= 1, f"hydra.launcher.{name}", getattr(self, name), "at least 1")
-        for name in ("pack_minutes", "checkpoint_minutes"):
-            require(getattr(self, name) >= 0, f"hydra.launcher.{name}", getattr(self, name), "at least 0")
-
-    def of_kind(self, kind: str) -> Resources:
-        """The resources of one kind of step."""
-        told = [self.resources.get(name) or {} for name in ("default", kind)]
-        own = {key: value for part in told for key, value in part.items() if value is not None}
-        return typed(Resources, own, f"hydra.launcher.resources.{kind}")
-
-    def of(self, bundle: Bundle) -> Resources:
-        """Enough for each step of the bundle."""
-        first, *others = map(self.of_kind, bundle.kinds)
-        for other in others:
-            first = first.joined(other)
-        section = f"hydra.launcher.resources.{bundle.kinds[0]}"
-        if bundle.kinds[0] != "train":
-            require(first.nodes == 1, f"{section}.nodes", first.nodes, "1, for there is one task")
-            return first
-        require(bundle.ranks % first.nodes == 0, "train.ranks", bundle.ranks,
-                f"a multiple of {section}.nodes={first.nodes}")  # fmt: skip
-        tasks = bundle.ranks // first.nodes
-        require(first.gpus_per_node in (0, tasks), f"{section}.gpus_per_node", first.gpus_per_node,
-                f"0 or {tasks}, for train.ranks={bundle.ranks} puts as many on a node")  # fmt: skip
-        return first
-
-    @property
-    def of_report(self) -> Resources:
-        """The resources of the report."""
-        own = self.of_kind(REPORT)
-        require(own.nodes == 1, f"hydra.launcher.resources.{REPORT}.nodes", own.nodes, "1, for there is one task")
-        return own
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from launchers import scheduler
+from launchers.resources import REPORT
 from launchers.scheduler import Queued, Unreachable
-from launchers.slurm import REPORT, Sent, read_sent
+from launchers.slurm import Sent, read_sent
 from launchers.view import duration, numbers_text
 from src.grid import lease
 from src.grid.arguments import matching

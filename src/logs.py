@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from hydra.errors import CompactHydraException
 
-from launchers.slurm import REPORT, read_sent
+from launchers.resources import REPORT
+from launchers.slurm import read_sent
 from launchers.states import find_grid
 from src.grid.arguments import grid_parser, matching
 from src.grid.errors import ConfigError

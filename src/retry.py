@@ -17,7 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from yaml import YAMLError
 
-from launchers.slurm import Settings, read_sent, submit
+from launchers.resources import Settings
+from launchers.slurm import read_sent, submit
 from launchers.states import find_grid, follow
 from src.config import typed
 from src.grid.arguments import grid_parser

@@ -14,7 +14,8 @@ import pytest
 from submitit.core.utils import DelayedSubmission
 
 from launchers import scheduler, slurm
-from launchers.slurm import COPIED, ROOT, Settings, ranges, read_sent, snapshot
+from launchers.resources import Settings
+from launchers.slurm import COPIED, ROOT, ranges, read_sent, snapshot
 from src import status
 from src.config import typed
 from src.grid.errors import ConfigError

@@ -10,7 +10,8 @@ from typing import Any
 from rich.console import Console
 
 from launchers.grid import freeze, point_latest
-from launchers.slurm import Sent, Settings, submit
+from launchers.resources import Settings
+from launchers.slurm import Sent, submit
 from src.grid.cell import Row
 from src.grid.execute import execute, failure_file
 from src.grid.plan import Plan, make_plan
