@@ -1,0 +1,62 @@
+"""theta_0 of a published text model: its text part, with the units in its vocabulary; a step body."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from src.model.backbone import fetch, write
+from src.model.vocabulary import extend
+
+if TYPE_CHECKING:
+    from src.grid.context import Context
+
+TODAY = "{%- macro strftime_now(format) -%}26 Jul 2024{%- endmacro -%}"
+"""Llama 3's chat template tells the model today's date, so that a model would be asked differently tomorrow. The
+template's own default stands in its place."""
+
+
+def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: "Context") -> dict[str, Any]:
+    """Write theta_0 as `out/model`, in the type of the published weights; a summary of what was done.
+
+    config: pretrained (hub id or folder), revision, units, initialization, seed, pad_to_multiple_of, and architecture
+    and text_tokens, which the plan was made with. Raises ValueError where the model cannot be had, is none that can be
+    trained, or is another than the plan's.
+    """
+    source = fetch(config["pretrained"], config["revision"])
+    context.report(done=0, total=2)
+    plain = context.work / "plain"
+    shutil.rmtree(plain, ignore_errors=True)
+    written = write(source, plain)
+    agree(plain, config["architecture"])
+    context.report(done=1, total=2)
+    grown = extend(
+        plain, out / "model", config["units"], config["initialization"], config["seed"], config["pad_to_multiple_of"]
+    )
+    shutil.rmtree(plain)
+    planned = config["text_tokens"]
+    if planned not in (None, grown["text_tokens"]):
+        raise ValueError(f"model.text_tokens={planned}: the tokenizer of {config['pretrained']} has "
+                         f"{grown['text_tokens']}")  # fmt: skip
+    dated = stop_the_clock(out / "model")
+    context.report(done=2, total=2)
+    commit = source.name if source.parent.name == "snapshots" else None
+    return {**written, **grown, "commit": commit, "date_in_template_fixed": dated}
+
+
+def agree(folder: Path, planned: Mapping[str, Any]) -> None:
+    """Raise ValueError where the model in `folder` has another architecture than the plan was made with."""
+    found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    for key, value in planned.items():
+        if key in found and found[key] != value:
+            raise ValueError(f"model.architecture.{key}={value}: the model that was fetched has {found[key]}")
+
+
+def stop_the_clock(folder: Path) -> bool:
+    """Let the chat template say the same date for ever; whether it said today's."""
+    file = folder / "chat_template.jinja"
+    if not file.is_file() or "strftime_now" not in (template := file.read_text(encoding="utf-8")):
+        return False
+    file.write_text(TODAY + template, encoding="utf-8")
+    return True
