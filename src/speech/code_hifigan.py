@@ -42,7 +42,7 @@ class CodeHifiGanVocoder:
             ("language", language, config.vocoder_num_langs),
             ("speaker", speaker, config.vocoder_num_spkrs),
         ):
-            require(value < count, f"code_hifigan.{name}", value, f"from 0 to {count - 1}, as the model has them")
+            require(value < count, f"vocoder.{name}", value, f"from 0 to {count - 1}, as the model has them")
         self.model = model.eval()
         self.clusters = int(config.unit_hifi_gan_vocab_size)
         self.language = torch.tensor([[language]], device=model.device)
@@ -87,13 +87,13 @@ def load_vocoder(settings: CodeHifiGanSettings, device: torch.device | None = No
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
     if strange := sorted(name for name in {*expected, *weights} if name not in weights or name not in expected):
         raise ValueError(
-            f"code_hifigan.model = {settings.model}: its weights are not those of a SeamlessM4Tv2CodeHifiGan: "
+            f"vocoder.model = {settings.model}: its weights are not those of a SeamlessM4Tv2CodeHifiGan: "
             f"{strange[0]} is {'unknown' if strange[0] in weights else 'missing'}"
         )
     for name, shape in expected.items():
         if weights[name].shape != shape:
             found = f"{tuple(weights[name].shape)}, and its configuration needs {tuple(shape)}"
-            raise ValueError(f"code_hifigan.model = {settings.model}: {name} is of shape {found}")
+            raise ValueError(f"vocoder.model = {settings.model}: {name} is of shape {found}")
     model.load_state_dict(weights, assign=True)
     model.to(device or default_device(), getattr(torch, settings.dtype))
     return CodeHifiGanVocoder(model, settings.language, settings.speaker, settings.predict_durations)
@@ -114,7 +114,7 @@ def read_weights(model: str, revision: str) -> dict[str, Tensor]:
     weights: dict[str, Tensor] = {}
     for name in names:
         if not (path := find(name)):
-            raise ValueError(f"code_hifigan.model = {model}: lacks {name}")
+            raise ValueError(f"vocoder.model = {model}: lacks {name}")
         with safe_open(path, framework="pt") as file:
             keys = list(file.keys())
             prefix = PREFIX if any(key.startswith(PREFIX) for key in keys) else ""

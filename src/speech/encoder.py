@@ -25,7 +25,7 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, Wav2Vec2Co
 
 from src.speech.audio import SAMPLE_RATE, to_float32
 from src.speech.batches import by_length, default_device
-from src.speech.pretrained import EncoderSettings
+from src.speech.pretrained import XLSR2_1B, EncoderSettings
 
 _CONVOLUTION = r"(?:feature_extractor\.conv_layers|encoder_frontend\.feature_extractor\.layers)\.(\d+)"
 _LAYER = r"(encoder\.layers\.\d+)"
@@ -208,7 +208,7 @@ def load_encoder(settings: EncoderSettings, device: torch.device | None = None) 
     prepare: Callable[[npt.NDArray[np.float32]], Tensor] = layer_normalized
     dtype = getattr(torch, settings.dtype)
     if settings.model.endswith(".pt"):
-        model = load_wav2vec2(Path(settings.model), settings.layer, settings.architecture)
+        model = load_wav2vec2(Path(settings.model), settings.layer, settings.architecture or XLSR2_1B)
     else:
         config = AutoConfig.from_pretrained(settings.model, revision=settings.revision)
         shorten(config, settings.layer)

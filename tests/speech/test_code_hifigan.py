@@ -99,7 +99,7 @@ def test_a_part_of_the_whole_model(model: SeamlessM4Tv2CodeHifiGan, folder: Path
     assert np.array_equal(tiny(tmp_path)(UNITS), tiny(folder)(UNITS))
 
     (tmp_path / "model-00002-of-00003.safetensors").unlink()
-    with pytest.raises(ValueError, match=r"code_hifigan\.model = .*: lacks model-00002-of-00003\.safetensors"):
+    with pytest.raises(ValueError, match=r"vocoder\.model = .*: lacks model-00002-of-00003\.safetensors"):
         tiny(tmp_path)
 
 
@@ -114,13 +114,13 @@ def test_units_that_are_wrong(folder: Path) -> None:
 
 
 def test_settings_that_are_wrong(folder: Path) -> None:
-    with pytest.raises(ValueError, match=r"code_hifigan\.language = 12: must be from 0 to 11"):
+    with pytest.raises(ValueError, match=r"vocoder\.language = 12: must be from 0 to 11"):
         tiny(folder, language=12)
-    with pytest.raises(ValueError, match=r"code_hifigan\.speaker = 15: must be from 0 to 14"):
+    with pytest.raises(ValueError, match=r"vocoder\.speaker = 15: must be from 0 to 14"):
         tiny(folder, speaker=15)
     bad: tuple[dict[str, Any], ...] = ({"model": ""}, {"language": -1}, {"speaker": -1}, {"dtype": "float64"})
     for setting in bad:
-        with pytest.raises(ValueError, match=rf"code_hifigan\.{next(iter(setting))} = "):
+        with pytest.raises(ValueError, match=rf"vocoder\.{next(iter(setting))} = "):
             CodeHifiGanSettings(**setting)
 
 
