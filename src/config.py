@@ -10,8 +10,10 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from src.evaluate.qa import RULES
+from src.data.settings import PublishedData
 from src.grid.errors import ConfigError
 from src.merge import methods
+from src.speech.pretrained import PretrainedSpeech
 from src.speech.settings import QuantizerConfig, RecognizerConfig, SynthesizerConfig, UnitsConfig, VocoderConfig
 
 T = TypeVar("T")
@@ -479,8 +481,8 @@ class Cell:
 
 
 VARIANTS: dict[str, dict[str, type]] = {
-    "data": {"closed_domain": Data},
-    "speech": {"fitted": Speech},
+    "data": {"closed_domain": Data, "published": PublishedData},
+    "speech": {"fitted": Speech, "pretrained": PretrainedSpeech},
     "model": {"scratch": Model, "pretrained": PretrainedModel},
 }
 """Section -> its `name` -> the settings."""
@@ -517,6 +519,8 @@ def _check_together(made: Cell) -> None:
     require(made.speech.name == wanted, "speech.name", made.speech.name, f"{wanted} with data.name={made.data.name}")
     scratch = made.model.name == "scratch"
     require(not (published and scratch), "model.name", "scratch", "pretrained with data.name=published")
+    pool = made.replay.pool
+    require(not published or pool == "honest", "replay.pool", pool, "honest with data.name=published, which has no other")
 
 
 def typed(kind: type[T], values: Any, section: str = "") -> T:
