@@ -1,0 +1,166 @@
+"""The utterances of a split of read speech, in the layouts in which LibriSpeech is found.
+
+- its own folders: SPLIT/SPEAKER/CHAPTER/ID.flac beside SPEAKER-CHAPTER.trans.txt, whose lines are "ID TEXT"
+- the hub's Parquet files: all/SPLIT/*.parquet with the columns audio {bytes, path}, text and id
+- JSON lines: SPLIT.jsonl with audio (a path, relative to the file or absolute), text and, if it likes, id
+
+No audio is decoded and none is copied: an utterance has a reference (src/data/recordings.py) and, from the header of
+its audio, a duration. What cannot be used is there with the reason. The text is lower-cased, since LibriSpeech's own is
+upper-case alone.
+"""
+
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import soundfile
+
+THREADS = 16
+"""Headers read at once: the files are small and may lie on a network's disk."""
+LINES = 512
+"""Lines of a .jsonl file that one thread takes at a time."""
+
+Name = Callable[[Path], str]
+"""How a file is called in references."""
+
+
+@dataclass(frozen=True)
+class Utterance:
+    id: str
+    text: str
+    audio: str
+    """Its reference."""
+    seconds: float
+    fault: str = ""
+    """Why it cannot be used, in plain words; empty where it can."""
+
+
+Part = Callable[[], list[Utterance]]
+
+
+def parts(folder: Path, split: str, name: Name) -> list[Part]:
+    """A split in pieces, each of which reads the headers of some of its utterances when it is called.
+
+    Raises ValueError if the folder does not have the split in any of the layouts, or a file lacks a column.
+    """
+    spellings = list(dict.fromkeys((split, split.replace("-", "."), split.replace(".", "-"))))
+    for root in (folder, folder / "LibriSpeech", folder / "all", folder / "data"):
+        for spelling in spellings:
+            if files := _files(root, spelling, "parquet"):
+                return [partial(_from_parquet, file, name) for file in files if _checked(file)]
+            if transcripts := sorted((root / spelling).glob("*/*/*.trans.txt")):
+                return [partial(_from_chapter, transcript, name) for transcript in transcripts]
+            if files := _files(root, spelling, "jsonl"):
+                return [part for file in files for part in _lines(file, name)]
+    dashed, dotted = split.replace(".", "-"), split.replace("-", ".")
+    raise ValueError(
+        f"{folder} does not have the split {split}: neither {dashed}/SPEAKER/CHAPTER/*.trans.txt (LibriSpeech's own "
+        f"folders), nor all/{dotted}/*.parquet (the hub's files), nor {dashed}.jsonl"
+    )
+
+
+def read(parts: Sequence[Part], progress: Callable[[int, int], None]) -> Iterator[Utterance]:
+    """The utterances of the parts, in order. progress(done, total) is told of the parts."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        for done, found in enumerate(pool.map(lambda part: part(), parts), 1):
+            progress(done, len(parts))
+            yield from found
+
+
+def _files(root: Path, split: str, suffix: str) -> list[Path]:
+    patterns = (f"{split}.{suffix}", f"{split}-[0-9]*.{suffix}", f"{split}/*.{suffix}")
+    return next((files for pattern in patterns if (files := sorted(root.glob(pattern)))), [])
+
+
+def _utterance(id: str, text: str | None, audio: str, source: Any) -> Utterance:
+    """`source`: a file or a stream to read the header from; None if there is no audio."""
+    text = " ".join(text.lower().split()) if isinstance(text, str) else ""
+    fault, seconds = "", 0.0
+    if source is None:
+        fault = "no audio"
+    elif not text:
+        fault = "no transcript"
+    else:
+        try:
+            header = soundfile.info(source)
+        except (OSError, soundfile.LibsndfileError):
+            fault = "unreadable audio"
+        else:
+            seconds = round(header.frames / header.samplerate, 4)
+            fault = "" if header.frames else "empty audio"
+    return Utterance(id, text, audio, seconds, fault)
+
+
+def _from_chapter(transcript: Path, name: Name) -> list[Utterance]:
+    texts = {}
+    for line in transcript.read_text(encoding="utf-8").splitlines():
+        id, _, text = line.strip().partition(" ")
+        if id:
+            texts[id] = text
+    audio = {file.stem: file for file in transcript.parent.iterdir() if file.suffix == ".flac"}
+    return [
+        _utterance(id, texts.get(id), name(transcript.parent / f"{id}.flac"), audio.get(id))
+        for id in sorted(texts.keys() | audio.keys())
+    ]
+
+
+def _checked(file: Path) -> bool:
+    """True. Raises ValueError for a file without the columns."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        columns = pyarrow.parquet.read_schema(file)
+    except pyarrow.ArrowException as error:
+        raise ValueError(f"{file} is no Parquet file: {error}") from None
+    for column in ("audio", "text"):
+        if column not in columns.names:
+            raise ValueError(f"{file}: column {column!r} is missing; there are {', '.join(columns.names)}")
+    encoded = columns.field("audio").type
+    if not pyarrow.types.is_struct(encoded) or encoded.get_field_index("bytes") < 0:
+        raise ValueError(f"{file}: column 'audio' is {encoded}; it must hold the encoded bytes, as {{bytes, path}}")
+    return True
+
+
+def _from_parquet(file: Path, name: Name) -> list[Utterance]:
+    import pyarrow.parquet
+
+    found: list[Utterance] = []
+    with pyarrow.parquet.ParquetFile(file) as table:
+        columns = [column for column in ("audio", "text", "id") if column in table.schema_arrow.names]
+        for batch in table.iter_batches(batch_size=64, columns=columns):
+            for row in batch.to_pylist():
+                content = (row["audio"] or {}).get("bytes")
+                id = str(row.get("id") or f"{file.parent.name}-{file.stem}-{len(found)}")
+                source = io.BytesIO(content) if content else None
+                found.append(_utterance(id, row["text"], f"{name(file)}#{len(found)}", source))
+    return found
+
+
+def _lines(file: Path, name: Name) -> Iterator[Part]:
+    with file.open(encoding="utf-8") as lines:
+        numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    for start in range(0, len(numbered), LINES):
+        yield partial(_from_lines, file, numbered[start : start + LINES], name)
+
+
+def _from_lines(file: Path, lines: Sequence[tuple[int, str]], name: Name) -> list[Utterance]:
+    found = []
+    for number, line in lines:
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{file}, line {number} is no JSON: {error}") from None
+        for column in ("audio", "text"):
+            if not isinstance(row, dict) or column not in row:
+                raise ValueError(f"{file}, line {number}: {column!r} is missing; a line has audio, text and maybe id")
+        audio = row["audio"]["path"] if isinstance(row["audio"], dict) else row["audio"]
+        source = file.parent / audio
+        id = str(row.get("id") or f"{file.stem}-{number}")
+        found.append(_utterance(id, row["text"], name(source), source if source.is_file() else None))
+    return found

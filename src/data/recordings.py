@@ -1,0 +1,73 @@
+"""Audio by its reference in a list of examples: a file, or a row of a Parquet file that holds encoded audio."""
+
+import io
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from src.data import hub
+from src.speech.audio import resample
+
+ROW = re.compile(r"(?P<file>.+\.parquet)#(?P<row>\d+)")
+COLUMN = "audio"
+
+
+def read(reference: str, folder: Path) -> npt.NDArray[np.float32]:
+    """The audio [samples] at 16 kHz, mono, in [-1, 1], of a reference:
+
+    - a path: absolute, or relative to `folder`, the artifact that names it; any format that libsndfile reads
+    - FILE.parquet#ROW: the encoded bytes in that row (from 0) of the column `audio`; FILE as above, or
+      hf://datasets/OWNER/NAME@COMMIT/PATH for one in the hub's cache
+
+    Rows that are read one after another cost no more than their file: its row group stays in memory. Raises ValueError
+    if it cannot be read or holds no sample.
+    """
+    row = ROW.fullmatch(reference)
+    try:
+        source = encoded(row["file"], int(row["row"]), folder) if row else folder / reference
+        channels, rate = soundfile.read(source, dtype="float32", always_2d=True)
+    except (OSError, soundfile.LibsndfileError) as error:
+        raise ValueError(f"{reference} cannot be read: {error}") from None
+    if not channels.size:
+        raise ValueError(f"{reference} holds no sample")
+    return resample(channels.mean(axis=1), rate)
+
+
+def encoded(file: str, row: int, folder: Path) -> io.BytesIO:
+    """The bytes in a row of a Parquet file. Raises ValueError if there are none."""
+    path = str(hub.local(file) if file.startswith("hf://") else folder / file)
+    starts = _starts(path)
+    group = next((i for i in range(len(starts) - 1) if starts[i] <= row < starts[i + 1]), None)
+    if group is None:
+        raise ValueError(f"{file} has {starts[-1]} rows, and none with the number {row}")
+    value = _row_group(path, group)[row - starts[group]].as_py()
+    content = value.get("bytes") if isinstance(value, Mapping) else value
+    if not content:
+        raise ValueError(f"{file}: row {row} holds no audio")
+    return io.BytesIO(content)
+
+
+@lru_cache(maxsize=64)
+def _starts(path: str) -> list[int]:
+    """The number of the first row in each row group of a file, and behind them the number of rows."""
+    import pyarrow.parquet
+
+    metadata = pyarrow.parquet.read_metadata(path)
+    starts = [0]
+    for group in range(metadata.num_row_groups):
+        starts.append(starts[-1] + metadata.row_group(group).num_rows)
+    return starts
+
+
+@lru_cache(maxsize=2)
+def _row_group(path: str, group: int) -> Any:
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(path) as file:
+        return file.read_row_group(group, columns=[COLUMN])[COLUMN]
