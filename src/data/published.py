@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from src.data import hub, jsonl, librispeech, magpie, settings
+from src.data import downloads, jsonl, librispeech, magpie, settings
+from src.data.downloads import Download
 from src.data.draw import draw
-from src.data.hub import Download
 from src.data.librispeech import Utterance
 from src.data.settings import PublishedData
 from src.evaluate import ifeval, question_sets
@@ -53,7 +53,7 @@ class Writer:
 
     def __init__(self, data: PublishedData, out: Path, context: Any):
         self.data, self.out, self.context = data, out, context
-        self.downloads = hub.downloads(data)
+        self.downloads = downloads.downloads(data)
         self.counts: Counts = {}
         self.hours: dict[str, float] = {}
         self.sources: dict[str, str] = {}
@@ -72,7 +72,7 @@ class Writer:
         download = self.downloads.get(name)
         if download is not None:
             self.sources[name] = f"{download.repository} at {download.revision}"
-            return hub.fetch(download), download
+            return downloads.fetch(download), download
         local = Path(str(path)).expanduser().absolute()
         self.sources[name] = f"{path} ({revision})"
         if not local.exists():
@@ -134,7 +134,7 @@ class Writer:
         folder, download = self.source("speech", source.path, source.revision)
 
         def name(file: Path) -> str:
-            return hub.reference(download, file.relative_to(folder).as_posix()) if download else str(file)
+            return downloads.reference(download, file.relative_to(folder).as_posix()) if download else str(file)
 
         trained, dropped = self._utterances(source.splits, folder, name)
         drawn = draw((one.id for one in trained), source.examples, seed, "speech")

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from src.data import hub
+from src.data import downloads
 from src.speech.audio import resample
 
 ROW = re.compile(r"(?P<file>.+\.parquet)#(?P<row>\d+)")
@@ -41,7 +41,7 @@ def read(reference: str, folder: Path) -> npt.NDArray[np.float32]:
 
 def encoded(file: str, row: int, folder: Path) -> io.BytesIO:
     """The bytes in a row of a Parquet file. Raises ValueError if there are none."""
-    path = str(hub.local(file) if file.startswith("hf://") else folder / file)
+    path = str(downloads.local(file) if file.startswith("hf://") else folder / file)
     starts = _starts(path)
     group = next((i for i in range(len(starts) - 1) if starts[i] <= row < starts[i + 1]), None)
     if group is None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from src.data import hub, recordings
+from src.data import downloads, recordings
 from tests.data.published_files import COMMIT, encoded, make_librispeech_parquet, tone
 
 
@@ -85,7 +85,7 @@ def test_a_file_in_the_cache_of_the_hub(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    hub.local.cache_clear()
+    downloads.local.cache_clear()
     snapshot = tmp_path / "datasets--some--speech" / "snapshots" / COMMIT
     make_librispeech_parquet(snapshot, "test.clean", [("a", tone(0.2)), ("b", tone(0.3))], files=1)
     file = f"hf://datasets/some/speech@{COMMIT}/all/test.clean/0000.parquet"

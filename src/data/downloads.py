@@ -11,6 +11,7 @@ from pathlib import Path
 
 from src.data.settings import PublishedData
 from src.evaluate.question_sets import SETS
+from src.model import hub
 
 REFERENCE = re.compile(r"hf://datasets/(?P<repository>[^@]+)@(?P<revision>[0-9a-f]{40})/(?P<file>.+)")
 
@@ -66,25 +67,17 @@ def downloads(settings: PublishedData) -> dict[str, Download]:
 def fetch(download: Download) -> Path:
     """The folder that holds the files of a download, fetched unless they are there.
 
-    Raises ValueError, one line, if they cannot be had.
+    Raises ValueError, one line that says what to do, if they cannot be had.
     """
-    import huggingface_hub
-
-    source = f"{download.repository} at {download.revision}"
     try:
-        folder = huggingface_hub.snapshot_download(
-            download.repository, repo_type="dataset", revision=download.revision, allow_patterns=[*download.patterns]
-        )
-    except Exception as error:  # whatever the network, the hub or its client meets
-        first = (str(error).splitlines() or [""])[0]
-        raise ValueError(
-            f"{source} could not be fetched from the hub ({type(error).__name__}: {first}); {download.setting} can "
-            "name a local copy"
-        ) from error
-    missing = [pattern for pattern in download.patterns if not any(Path(folder).glob(pattern))]
+        folder = hub.snapshot(download.repository, download.patterns, download.revision, "dataset")
+    except ValueError as error:
+        raise ValueError(f"{error}, or name a copy by {download.setting}") from error
+    missing = [pattern for pattern in download.patterns if not any(folder.glob(pattern))]
     if missing:
-        raise ValueError(f"{source} has no {', '.join(missing)}; {download.setting} can name a local copy")
-    return Path(folder)
+        source = f"{download.repository} at {download.revision}"
+        raise ValueError(f"{source}: no {', '.join(missing)} in {folder}; name a copy by {download.setting}")
+    return folder
 
 
 def reference(download: Download, file: str) -> str:
