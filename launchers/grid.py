@@ -7,39 +7,57 @@ import re
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.console import Console
 
+from launchers.needs import needs_table, verdict
+from src.config import require, typed
 from src.grid.cell import Row, row
 from src.grid.errors import ConfigError
 from src.grid.execute import failure_file, record_failure
 from src.grid.plan import Plan, make_plan
 from src.grid.step import canonical
 from src.grid.store import Store
+from src.train.requirements import Gpu, refusal, requirements
 
 
 class GridLauncher(Launcher):
     """Hydra's side of every launcher: it gets all cells in one call, and makes one grid of them."""
+
+    gpu: Gpu
+    """`hydra.launcher.gpu`, set by check()."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra before launch()."""
         self.config, self.context = config, hydra_context
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Check the launcher's own settings, plan all cells, and show the plan or run it."""
+        """Check the launcher's own settings, plan all cells, and show the plan or run it.
+
+        Raises ConfigError where training would not fit the GPU that is named.
+        """
         self.check()
         console = Console() if sys.stdout.isatty() else Console(width=200)
         grid = prepare(self.context, self.config, job_overrides, initial_job_idx)
+        needed = requirements(grid.plan, grid.store, asdict(self.gpu))
+        refused = refusal(needed)
         if grid.plan_only:
             self.show(grid, console)
-        else:
+            if needed:
+                console.print()
+                console.print(needs_table(needed))
+        if refused:
+            raise ConfigError(refused)
+        if not grid.plan_only:
+            if any(not each.cached for each in needed):
+                console.print(verdict(needed), highlight=False)
             self.run(grid, console)
         return [
             JobReturn(overrides=o, cfg=c, status=JobStatus.COMPLETED, _return_value=None)
@@ -57,6 +75,15 @@ class GridLauncher(Launcher):
     def run(self, grid: "Grid", console: Console) -> None:
         """Run the plan, or hand it on."""
         raise NotImplementedError
+
+
+def named_gpu(given: object) -> Gpu:
+    """`hydra.launcher.gpu`, checked; null, or null in a field, leaves it to the cells' `gpu`. Raises ConfigError."""
+    plain = OmegaConf.to_container(given) if OmegaConf.is_config(given) else given
+    gpu = typed(Gpu, plain or {}, "hydra.launcher.gpu")
+    enough = gpu.memory_gb is None or gpu.memory_gb > 0
+    require(enough, "hydra.launcher.gpu.memory_gb", gpu.memory_gb, "greater than 0, or null")
+    return gpu
 
 
 @dataclass(frozen=True)

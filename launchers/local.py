@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,9 +22,10 @@ from typing import Any, cast
 
 from rich.console import Console
 
-from launchers.grid import Grid, GridLauncher, freeze, point_latest, write_report
+from launchers.grid import Grid, GridLauncher, freeze, named_gpu, point_latest, write_report
 from launchers.view import View, duration, plan_table
 from src.grid.bodies import BODIES, Body
+from src.grid.devices import VISIBLE, visible
 from src.grid.errors import ConfigError
 from src.grid.execute import Watch, failure_file, failure_reason, log_file, unwatched, work_on
 from src.grid.plan import Entry, Plan
@@ -41,36 +42,63 @@ GRACE = 5.0
 class LocalLauncher(GridLauncher):
     """`hydra/launcher=local`"""
 
-    def __init__(self, workers: int | None = None) -> None:
+    def __init__(self, workers: int | None = None, gpus: int | None = None, gpu: Any = None) -> None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.workers = cores if workers is None else workers
+        self.gpus, self.given = gpus, gpu
 
     def check(self) -> None:
-        """The number of workers."""
+        """The numbers of workers and GPUs."""
         if not isinstance(self.workers, int) or self.workers < 1:
             raise ConfigError(f"hydra.launcher.workers={self.workers}: give a number from 1 up, or null for all cores")
+        if self.gpus is not None and (not isinstance(self.gpus, int) or self.gpus < 0):
+            raise ConfigError(f"hydra.launcher.gpus={self.gpus}: give a number, or null for all that there are")
+        self.gpu = named_gpu(self.given)
+        self.devices = usable(self.gpus)
 
     def show(self, grid: Grid, console: Console) -> None:
         """The plan."""
-        console.print(plan_table(grid.plan, self.workers, grid.store.damaged))
+        console.print(plan_table(grid.plan, self.workers, grid.store.damaged, len(self.devices or ())))
 
     def run(self, grid: Grid, console: Console) -> None:
-        """Run the plan, write the report. Exits as run_grid() does."""
-        run_grid(grid, self.workers, console)
+        """Run the plan, write the report. Exits as run_grid() does. Raises ConfigError where a step has more ranks than
+        there are GPUs."""
+        wide = [e.step for e in grid.plan.missing() if self.devices and BODIES[e.step.kind].gpu]
+        if wide and (most := max(step.ranks for step in wide)) > len(self.devices or ()):
+            raise ConfigError(f"train.ranks={most}: there are {len(self.devices or ())} GPUs, and each rank needs one; "
+                              "hydra.launcher.gpus=0 computes without")  # fmt: skip
+        run_grid(grid, self.workers, console, self.devices)
 
 
-def run_grid(grid: Grid, workers: int, console: Console) -> None:
-    """Freeze the plan, run it, write the report. Exits with 1 if a step or the report fails, 130 on Ctrl-C."""
+def usable(gpus: int | None) -> list[str] | None:
+    """The GPUs that steps may use, as CUDA_VISIBLE_DEVICES names them: the first `gpus`, or all that there are.
+
+    None where none was found or asked for: what CUDA finds is then left to the steps.
+    """
+    found = [device.id for device in visible()] if gpus != 0 else []
+    if gpus is None:
+        return found or None
+    return (found or [str(number) for number in range(gpus)])[:gpus]
+
+
+def run_grid(grid: Grid, workers: int, console: Console, devices: Sequence[str] | None = None) -> None:
+    """Freeze the plan, run it, write the report. Exits with 1 if a step or the report fails, 130 on Ctrl-C.
+
+    devices: as of run_plan().
+    """
     freeze(grid.plan, grid.store, grid.folder, (entry.step.name for entry in grid.plan.missing()))
     point_latest(grid.folder)
     ahead, total = grid.plan.to_compute(), len(grid.plan.entries)
-    estimate = f", about {duration(grid.plan.makespan(workers))} by {workers} workers" if ahead.steps else ""
+    estimate = ""
+    if ahead.steps:
+        by = f"{workers} workers" + (f" and {len(devices)} GPUs" if devices else "")
+        estimate = f", about {duration(grid.plan.makespan(workers, gpus=len(devices or ())))} by {by}"
     console.print(f"{len(grid.plan.rows)} rows, {total} steps, {ahead.steps} to compute{estimate}", highlight=False)
     for name, fault in grid.store.damaged.items():
         text = f"damaged: {name}: {fault}. It does not count and is computed again."
         console.print(text, style="yellow", markup=False, highlight=False)
     watch = partial(streamed, grid.store.root, grid.folder, grid.plan.rows[0].config.get("tracker"))
-    outcome = run_plan(grid.plan, grid.store, grid.folder, workers, console, watch=watch)
+    outcome = run_plan(grid.plan, grid.store, grid.folder, workers, console, watch=watch, devices=devices)
     if outcome.interrupted:
         done = total - ahead.steps + len(outcome.done)
         text = f"Interrupted. {done} of {total} steps are complete and kept; the same command goes on from there."
@@ -109,10 +137,13 @@ def run_plan(
     console: Console,
     bodies: Mapping[str, Body] = BODIES,
     watch: Watch = unwatched,
+    devices: Sequence[str] | None = None,
 ) -> Outcome:
     """Compute the plan's missing steps in `workers` processes. Ctrl-C ends it in order, with `interrupted` set.
 
-    watch: entered for each step while it runs.
+    watch: entered for each step while it runs. devices: GPUs by the names of CUDA_VISIBLE_DEVICES. A step that computes
+    with a model has one for each rank to itself, and waits while there is none; the others see none. None: all steps
+    see what this process sees.
     """
     waiting = {entry.step.name: entry for entry in sorted(plan.missing(), key=lambda entry: -entry.priority)}
     outcome = Outcome()
@@ -121,22 +152,34 @@ def run_plan(
         return outcome
     if any(bodies[entry.step.kind].needs for entry in waiting.values()):
         console.print("loading the libraries, once for all workers", style="dim", highlight=False)
+    if devices is not None and not devices:
+        os.environ[VISIBLE] = ""  # for the fork server, too: DeepSpeed looks for a GPU when it is imported
     forking = fork_server((bodies[e.step.kind] for e in waiting.values()), grid / "logs" / "libraries.log")
     spawning = multiprocessing.get_context("spawn")  # for steps that need not wait for the fork server's imports
     free = workers
+    idle = list(devices or ())
+    lent: dict[str, list[str]] = {}
     try:
-        with View(plan, store, workers, console) as view, ExitStack() as watched:
+        with View(plan, store, workers, console, len(idle)) as view, ExitStack() as watched:
             watches: dict[str, ExitStack] = {}
             while waiting or running:
+                queued = False
                 for name in _ready(waiting, running):
                     step = plan[name]
                     width = min(step.ranks, workers)
                     if width > free:
                         break  # and nothing less urgent goes first: a step of many ranks would wait for ever
+                    cards = step.ranks if devices and bodies[step.kind].gpu else 0
+                    if cards and (queued or cards > len(idle)):
+                        queued = True  # for the same reason; what needs no GPU goes on
+                        continue
+                    lent[name], idle = idle[:cards], idle[cards:]
+                    seen = None if devices is None else ",".join(lent[name])
                     context = forking if bodies[step.kind].needs else spawning
                     watches[name] = watched.enter_context(ExitStack())
                     watches[name].enter_context(watch(step))
-                    process = context.Process(target=work_on, args=(step, store, grid, bodies), name=name)
+                    arguments = {"bodies": bodies, "devices": seen}
+                    process = context.Process(target=work_on, args=(step, store, grid), kwargs=arguments, name=name)
                     process.start()
                     running[name] = process
                     del waiting[name]
@@ -149,6 +192,7 @@ def run_plan(
                     process.join()
                     watches.pop(name).close()
                     free += min(plan[name].ranks, workers)
+                    idle += lent.pop(name)
                     if process.exitcode == 0:
                         outcome.done.append(name)
                         view.end(plan[name], "done")

@@ -27,9 +27,9 @@ from rich.table import Table
 
 from launchers import scheduler
 from launchers.bundles import Bundle, bundles
-from launchers.grid import Grid, GridLauncher, freeze, point_latest, write_report
+from launchers.grid import Grid, GridLauncher, freeze, named_gpu, point_latest, write_report
 from launchers.resources import REPORT, Resources, Settings
-from launchers.view import duration, plan_table
+from launchers.view import duration, plan_table, run_name, shards
 from src.config import typed
 from src.grid.errors import ConfigError
 from src.grid.execute import failure_file
@@ -68,6 +68,7 @@ class SlurmLauncher(GridLauncher):
     def check(self) -> None:
         """The settings of the site."""
         self.settings = typed(Settings, OmegaConf.to_container(OmegaConf.create(self.given)), "hydra.launcher")
+        self.gpu = named_gpu(self.settings.gpu)
 
     def show(self, grid: Grid, console: Console) -> None:
         """The plan, and the jobs that it would become."""
@@ -423,11 +424,19 @@ def jobs_table(made: Sequence[Bundle], settings: Settings) -> Table:
     table = Table(box=None, pad_edge=False, title=title, title_justify="left")
     for header in ("job", "after", "nodes x tasks", "GPUs a node", "memory", "limit", "estimate"):
         table.add_column(header, no_wrap=header != "after")
+    alone = shards(bundle.entries[0].step for bundle in made if len(bundle.names) == 1)
+    run_of = {run[0].name: run for run in alone}
+    told = {step.name for run in alone for step in run[1:]}
+    names = {step.name: run_name(run) for run in alone for step in run if len(run) > 1}
     for bundle in made:
+        if bundle.names[0] in told:
+            continue
         own = settings.of(bundle)
         more = f" and {len(bundle.names) - 1} more" if len(bundle.names) > 1 else ""
+        name = run_name(run_of[bundle.names[0]]) if bundle.names[0] in run_of else bundle.names[0] + more
+        after = dict.fromkeys(names.get(name, name) for name in sorted(bundle.after))
         table.add_row(
-            bundle.names[0] + more, ", ".join(sorted(bundle.after)), f"{own.nodes} x {bundle.ranks // own.nodes}",
+            name, ", ".join(after), f"{own.nodes} x {bundle.ranks // own.nodes}",
             str(own.gpus_per_node), f"{own.mem_gb:g} GB", duration(60 * own.minutes), duration(bundle.seconds),
         )  # fmt: skip
     return table

@@ -1,7 +1,9 @@
 """What a person sees: the plan as a table; its execution as a live view in a terminal, as plain lines elsewhere."""
 
+import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -10,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from src.grid.context import read_progress
-from src.grid.plan import Plan, Totals
+from src.grid.plan import Entry, Plan, Totals
 from src.grid.step import Step
 from src.grid.store import Store
 
@@ -34,23 +36,27 @@ def size(megabytes: float) -> str:
     return f"{megabytes:.1f} MB" if megabytes < 10 else f"{megabytes:.0f} MB"
 
 
-def plan_table(plan: Plan, workers: int, damaged: Mapping[str, str]) -> RenderableType:
+def plan_table(plan: Plan, workers: int, damaged: Mapping[str, str], gpus: int = 0) -> RenderableType:
     """The plan: each step, whether it is in the store, how many rows share it, what it costs; and the totals."""
     table = Table(box=None, pad_edge=False)
     for header, justify in (("step", "left"), ("rows", "right"), ("time", "right"), ("size", "right"), ("", "left")):
         table.add_column(header, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    for name, entry in plan.entries.items():
-        state = Text("cached", "green") if entry.cached else Text("new", "yellow")
-        if name in damaged:
-            state = Text(f"new: {damaged[name]}", "red")
-        table.add_row(name, str(len(entry.rows)), duration(entry.seconds), size(entry.megabytes), state)
+    for run in _runs(plan.entries.values(), damaged):
+        first = run[0]
+        state = Text("cached", "green") if first.cached else Text("new", "yellow")
+        if first.step.name in damaged:
+            state = Text(f"new: {damaged[first.step.name]}", "red")
+        seconds, megabytes = sum(entry.seconds for entry in run), sum(entry.megabytes for entry in run)
+        name = run_name([entry.step for entry in run])
+        table.add_row(name, str(len(first.rows)), duration(seconds), size(megabytes), state)
 
     def line(what: str, totals: Totals) -> str:
         return f"{what:<18}{totals.steps:>4} steps  {duration(totals.seconds):>12}  {size(totals.megabytes):>8}"
 
     kinds = [entry.step.kind for entry in plan.entries.values()]
     summary = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
-    ahead = f"  (about {duration(plan.makespan(workers))} by {workers} workers)"
+    by = f"{workers} workers" + (f" and {gpus} GPUs" if gpus else "")
+    ahead = f"  (about {duration(plan.makespan(workers, gpus=gpus))} by {by})"
     lines = [
         "",
         f"{len(plan.rows)} rows; {summary}",
@@ -62,11 +68,48 @@ def plan_table(plan: Plan, workers: int, damaged: Mapping[str, str]) -> Renderab
     return Group(table, *(Text(each) for each in lines))
 
 
+def run_name(steps: Sequence[Step]) -> str:
+    """`units-asr-000 ... 063 (64 steps)`: the shards of one piece of work on one line; of one step, its name."""
+    if len(steps) == 1:
+        return steps[0].name
+    return f"{steps[0].label} ... {_numbered(steps[-1].label)[1]} ({len(steps)} steps)"
+
+
+def shards(steps: Iterable[Step]) -> list[list[Step]]:
+    """The steps in their order, those together that follow each other and whose labels differ in a last number."""
+    runs: list[list[Step]] = []
+    for step in steps:
+        stem, number = _numbered(step.label)
+        last = runs[-1][-1] if runs else None
+        if last and number and last.kind == step.kind and _numbered(last.label)[0] == stem:
+            runs[-1].append(step)
+        else:
+            runs.append([step])
+    return runs
+
+
+def _numbered(label: str) -> tuple[str, str]:
+    """A label and the number that it ends with, "" where it does not."""
+    found = re.fullmatch(r"(.+-)(\d+)", label)
+    return (found[1], found[2]) if found else (label, "")
+
+
+def _runs(entries: Iterable[Entry], damaged: Mapping[str, str]) -> list[list[Entry]]:
+    """The same of entries that also have the same rows and state."""
+    known = {entry.step.name: entry for entry in entries}
+    runs: list[list[Entry]] = []
+    for steps in shards(entry.step for entry in known.values()):
+        run = [known[step.name] for step in steps]
+        for _, same in groupby(run, key=lambda each: (each.cached, each.rows, damaged.get(each.step.name))):
+            runs.append(list(same))
+    return runs
+
+
 class View:
     """Shows an execution: `with View(...) as view:`, tell it what starts and ends, and `refresh()` now and then."""
 
-    def __init__(self, plan: Plan, store: Store, workers: int, console: Console) -> None:
-        self.plan, self.store, self.workers, self.console = plan, store, workers, console
+    def __init__(self, plan: Plan, store: Store, workers: int, console: Console, gpus: int = 0) -> None:
+        self.plan, self.store, self.workers, self.console, self.gpus = plan, store, workers, console, gpus
         self.total = len(plan.missing())
         self.ended: dict[str, str] = {}
         self.running: dict[str, float] = {}
@@ -121,7 +164,7 @@ class View:
             left[name] = float(numbers.get("seconds_left", max(left[name] - (time.monotonic() - began), 1.0)))
             bar = ProgressBar(total=total or None, completed=done, width=24, pulse=total == 0)
             table.add_row(Text(name), bar, Text(numbers_text(numbers)), Text(f"{duration(left[name])} left", "dim"))
-        rest = duration(self.plan.makespan(self.workers, left))
+        rest = duration(self.plan.makespan(self.workers, left, self.gpus))
         summary = f"{len(self.ended)} of {self.total} steps, {len(self.running)} running, about {rest} left"
         return Group(table, Text(summary, "bold"))
 

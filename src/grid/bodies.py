@@ -26,6 +26,8 @@ class Body:
     """Part of every fingerprint of this kind: raise it when the meaning of a result changes."""
     needs: tuple[str, ...] = ()
     """Slow imports of the body, loaded once for all worker processes of a run."""
+    gpu: bool = False
+    """Whether it computes with a model, on a GPU for each rank where there are some. Others see none."""
 
     def load(self) -> BodyFunction:
         """Import the function."""
@@ -41,20 +43,21 @@ BODIES: dict[str, Body] = {
     "corpus": Body("src.data.corpus:run", version=2),
     "datasets": Body("src.data.published:run"),
     "backbone": Body("src.model.base:run", needs=_MODEL),
-    "base": Body("src.train.pretrain:run", version=2, needs=(*_MODEL, "deepspeed")),
+    "base": Body("src.train.pretrain:run", version=2, needs=(*_MODEL, "deepspeed"), gpu=True),
     "quantizer": Body("src.speech.quantizer:run", needs=_SPEECH),
     "vocoder": Body("src.speech.vocoder:run", needs=("torch", *_SPEECH)),
     "recognizer": Body("src.speech.recognizer:run", needs=("torch", *_SPEECH, "jiwer")),
     "units": Body("src.speech.units:run", version=2, needs=_SPEECH),
     "pretrained": Body("src.speech.fetch:run", needs=_MODEL),
-    "kmeans": Body("src.speech.kmeans:run", needs=_MODEL),
-    "utterances": Body("src.speech.utterances:run", needs=(*_MODEL, *_SPEECH)),
+    "kmeans": Body("src.speech.kmeans:run", needs=_MODEL, gpu=True),
+    "utterances": Body("src.speech.utterances:run", needs=(*_MODEL, *_SPEECH), gpu=True),
     "gather": Body("src.speech.gather:run"),
     "examples": Body("src.train.examples:run", needs=_MODEL),
-    "train": Body("src.train.stage:run", needs=(*_MODEL, "peft", "deepspeed")),
-    "merge": Body("src.merge.merge:run", needs=(*_MODEL, "mergekit.merge")),
-    "discount": Body("src.merge.discount:run", needs=(*_MODEL, "peft")),
-    "generate": Body("src.evaluate.responses:run", needs=(*_MODEL, "jiwer")),
+    "train": Body("src.train.stage:run", version=2, needs=(*_MODEL, "peft", "deepspeed"), gpu=True),
+    "merge": Body("src.merge.merge:run", version=2, needs=(*_MODEL, "mergekit.merge")),
+    "discount": Body("src.merge.discount:run", version=2, needs=(*_MODEL, "peft")),
+    "generate": Body("src.evaluate.responses:run", version=2, needs=(*_MODEL, "jiwer"), gpu=True),
     "score": Body("src.evaluate.score:run", needs=("src.evaluate.score", "src.evaluate.checkers")),
-    "harness": Body("src.evaluate.harness:run", needs=_MODEL),  # lm_eval starts threads when it is imported
+    # lm_eval starts threads when it is imported
+    "harness": Body("src.evaluate.harness:run", version=2, needs=_MODEL, gpu=True),
 }

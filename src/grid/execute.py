@@ -103,10 +103,13 @@ def _empty_out(work: Path, attempt: int) -> Path:
 
 def work_on(
     step: Step, store: Store, grid: Path, bodies: Bodies = BODIES, checkpoint_seconds: float = 60.0,
-    task: Task | None = None,
+    task: Task | None = None, devices: str | None = None,
 ) -> None:  # fmt: skip
-    """Body of a worker process: compute the step, or leave its traceback in the grid's folder and exit with code 1."""
-    enter_child(log_file(grid, step.name), None if task else 0)
+    """Body of a worker process: compute the step, or leave its traceback in the grid's folder and exit with code 1.
+
+    devices: the GPUs that it may use, as in CUDA_VISIBLE_DEVICES; None: those of its parent.
+    """
+    enter_child(log_file(grid, step.name), None if task else 0, devices)
     if not run_recorded(step, store, grid, bodies, checkpoint_seconds, task):
         sys.exit(1)
 

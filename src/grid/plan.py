@@ -73,29 +73,35 @@ class Plan:
         """What is left to do."""
         return _total(self.missing())
 
-    def makespan(self, workers: int, left: Mapping[str, float] | None = None) -> float:
-        """Estimated seconds until the last step ends, run by priority on `workers`.
+    def makespan(self, workers: int, left: Mapping[str, float] | None = None, gpus: int = 0) -> float:
+        """Estimated seconds until the last step ends, run by priority on `workers` and, where there are some, `gpus`.
 
         `left`: seconds left of each step that is to be computed (default: all that are not cached, in full).
         """
         left = {e.step.name: e.seconds for e in self.missing()} if left is None else left
         waiting = sorted(left, key=lambda name: -self.entries[name].priority)
         ends: dict[str, float] = {}
-        clock, free, running = 0.0, workers, dict[str, int]()
+        clock, free, spare, running = 0.0, workers, gpus, dict[str, tuple[int, int]]()
         while waiting or running:
+            queued = False
             for name in list(waiting):
                 step = self.entries[name].step
                 width = min(step.ranks, workers)
+                cards = min(step.ranks, gpus) if BODIES[step.kind].gpu else 0
                 if any(source.name in left and source.name not in ends for source in step.inputs.values()):
                     continue
                 if width > free:
                     break
+                if cards and (queued or cards > spare):
+                    queued = True
+                    continue
                 waiting.remove(name)
-                running[name], free = width, free - width
+                running[name], free, spare = (width, cards), free - width, spare - cards
                 left = {**left, name: clock + left[name]}
             name = min(running, key=lambda n: left[n])
             clock = ends[name] = left[name]
-            free += running.pop(name)
+            width, cards = running.pop(name)
+            free, spare = free + width, spare + cards
         return clock
 
     def save(self, file: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from src.grid.bodies import Body
 from src.grid.context import listen_for_stop
+from src.grid.devices import VISIBLE
 
 log_file: Path | None = None
 """Where this process writes its output, if not where its parent does."""
@@ -48,13 +49,15 @@ def fork_server(bodies: Iterable[Body], libraries_log: Path) -> ForkServerContex
     return context
 
 
-def enter_child(file: Path | None, group: int | None) -> None:
+def enter_child(file: Path | None, group: int | None, devices: str | None = None) -> None:
     """Set up a new process: its output goes to `file`, and it ends with its parent.
 
     group: the process group to join; 0 makes one, so that one signal reaches all that the step starts; None stays in
-    the parent's.
+    the parent's. devices: CUDA_VISIBLE_DEVICES; None leaves it.
     """
     global log_file
+    if devices is not None:
+        os.environ[VISIBLE] = devices
     log_file = file
     if group is not None:
         os.setpgid(0, group)

@@ -23,6 +23,7 @@ from typing import Any, cast
 from src.grid import processes
 from src.grid.bodies import Body
 from src.grid.context import STOPPED, Context, deferred_stop
+from src.grid.devices import VISIBLE
 from src.grid.errors import StepError
 from src.grid.files import write_whole
 from src.grid.lease import this_job, this_restart
@@ -134,7 +135,7 @@ def _spawn(step: Step, body: Body, call: Call) -> dict[str, Any]:
         receiver, sender = context.Pipe(duplex=False)
         process = context.Process(
             target=_rank_process,
-            args=(sender, call, body, step, rank, os.getpgrp(), processes.log_file),
+            args=(sender, call, body, step, rank, os.getpgrp(), processes.log_file, os.environ.get(VISIBLE)),
             name=f"{step.name}-rank{rank}",
         )
         process.start()
@@ -168,9 +169,10 @@ def _spawn(step: Step, body: Body, call: Call) -> dict[str, Any]:
 
 
 def _rank_process(
-    sender: Connection, call: Call, body: Body, step: Step, rank: int, group: int, log_file: Path | None
-) -> None:
-    enter_child(log_file, group)
+    sender: Connection, call: Call, body: Body, step: Step, rank: int, group: int, log_file: Path | None,
+    devices: str | None,
+) -> None:  # fmt: skip
+    enter_child(log_file, group, devices)
     try:
         sender.send((call.run(body, step, rank, rank), None))
     except Exception:

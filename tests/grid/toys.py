@@ -17,6 +17,7 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
     if "counter" in config:
         with open(config["counter"], "a", encoding="utf-8") as stream:
             stream.write(f"{context.label} {os.getpid()}\n")
+    saw_devices(config, context.label)
     deadline = time.monotonic() + config.get("sleep", 0.0)
     while time.monotonic() < deadline:
         context.report(done=1, total=2, loss=0.5)
@@ -35,11 +36,19 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
     return {"number": number}
 
 
+def saw_devices(config: Mapping[str, Any], label: str) -> None:
+    """Note in the file `devices` which GPUs this process sees."""
+    if "devices" in config:
+        with open(config["devices"], "a", encoding="utf-8") as stream:
+            stream.write(f"{label} {os.environ.get('CUDA_VISIBLE_DEVICES', 'unset')}\n")
+
+
 def run_ranks(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: Context) -> dict[str, Any]:
     """Each rank leaves a file; rank 0 waits for all and gathers what they say."""
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     if rank == config.get("fail"):
         raise ValueError(f"rank {rank} was told to fail")
+    saw_devices(config, f"{context.label}-{os.environ['LOCAL_RANK']}")
     if "counter" in config:
         with open(config["counter"], "a", encoding="utf-8") as stream:
             stream.write(f"{rank} {os.getpid()}\n")
@@ -58,6 +67,8 @@ TOYS = {
     "toy": Body("tests.grid.toys:run", needs=("decimal",)),
     "light": Body("tests.grid.toys:run"),
     "ranks": Body("tests.grid.toys:run_ranks", needs=("decimal",)),
+    "model": Body("tests.grid.toys:run", needs=("decimal",), gpu=True),
+    "models": Body("tests.grid.toys:run_ranks", needs=("decimal",), gpu=True),
 }
 BODIES.update(TOYS)
 

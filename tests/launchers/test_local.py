@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from launchers.local import usable
+from src.grid.devices import visible
 from src.grid.lease import started
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,18 +31,19 @@ class Driver:
         self.root = root
         self.processes: list[subprocess.Popen[str]] = []
 
-    def start(self, spec: list) -> subprocess.Popen[str]:
+    def start(self, spec: list, gpus: int | None = None) -> subprocess.Popen[str]:
         file = self.root / f"spec-{len(self.processes)}.json"
         file.write_text(json.dumps(spec))
         command = [sys.executable, "-m", "tests.launchers.driver", str(self.root), str(file)]
+        command += [] if gpus is None else [str(gpus)]
         process = subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
         )
         self.processes.append(process)
         return process
 
-    def run(self, spec: list) -> tuple[int, str]:
-        process = self.start(spec)
+    def run(self, spec: list, gpus: int | None = None) -> tuple[int, str]:
+        process = self.start(spec, gpus)
         output, _ = process.communicate(timeout=60)
         return process.returncode, output
 
@@ -49,6 +53,11 @@ class Driver:
     def runs(self) -> list[tuple[str, int]]:
         lines = (self.root / "counter").read_text().split("\n")[:-1]
         return [(line.split()[0], int(line.split()[1])) for line in lines]
+
+    def saw(self) -> dict[str, str]:
+        """Step (with its local rank, if it has several) -> the GPUs that its process saw."""
+        lines = (self.root / "devices").read_text().split("\n")[:-1]
+        return {label: seen for label, _, seen in (line.partition(" ") for line in lines)}
 
     def counted(self) -> list[str]:
         return sorted(label for label, _ in self.runs())
@@ -214,3 +223,111 @@ def test_a_rank_killed_from_outside_takes_the_step_down(driver: Driver) -> None:
     assert process.returncode == 1
     assert "rank 1 was killed by signal 9 (SIGKILL)" in output
     assert all(started(pid) is None for _, pid in driver.runs())
+
+
+def cards(driver: Driver, **config: Any) -> dict[str, Any]:
+    return {"devices": str(driver.root / "devices"), **config}
+
+
+def test_a_step_with_a_model_has_a_gpu_to_itself_and_the_others_see_none(driver: Driver) -> None:
+    """Both models run at once, each waiting for the other's start; so does the step without one."""
+    files = [driver.root / name for name in ("first", "second", "third")]
+    spec = spec_of(
+        ("a", 1, {}, cards(driver, gpu=True, counter=str(files[0]), gate=str(files[1]))),
+        ("b", 2, {}, cards(driver, gpu=True, counter=str(files[1]), gate=str(files[2]))),
+        ("c", 3, {}, cards(driver, counter=str(files[2]), gate=str(files[0]))),
+    )
+    code, output = driver.run(spec, gpus=2)
+    assert code == 0, output
+    saw = driver.saw()
+    assert sorted(saw) == ["a", "b", "c"] and {saw["a"], saw["b"]} == {"0", "1"} and saw["c"] == ""
+
+
+def test_a_step_waits_for_a_gpu_and_one_without_goes_on(driver: Driver) -> None:
+    """With one GPU, the second model starts when the first has ended: the first ends after the step without a GPU."""
+    counter, free = driver.root / "counter", driver.root / "free"
+    model = {"gpu": True, "counter": str(counter)}
+    spec = spec_of(
+        ("a", 1, {}, cards(driver, **model, gate=str(free), sleep=0.3)),
+        ("b", 2, {}, cards(driver, **model, gate=str(free), sleep=0.3)),
+        ("c", 3, {}, cards(driver, counter=str(free))),
+    )
+    code, output = driver.run(spec, gpus=1)
+    assert code == 0, output
+    assert driver.saw() == {"a": "0", "b": "0", "c": ""}
+    events = re.findall(r"(started|done) +(\w)-", output)
+    assert events.index(("started", "b")) > events.index(("done", "a"))
+    assert events.index(("started", "c")) < events.index(("done", "a"))
+
+
+def test_ranks_get_as_many_gpus_and_are_not_overtaken(driver: Driver) -> None:
+    """The ranks need both GPUs while a holds one: b, less urgent, does not take the other before them."""
+    counter = driver.root / "counter"
+    spec = spec_of(
+        ("a", 1, {}, cards(driver, gpu=True, sleep=0.5, counter=str(counter))),
+        ("r", 2, {}, cards(driver, gpu=True), 2),
+        ("b", 3, {}, cards(driver, gpu=True, counter=str(counter))),
+    )
+    code, output = driver.run(spec, gpus=2)
+    assert code == 0, output
+    saw = driver.saw()
+    assert saw["r-0"] == saw["r-1"] and sorted(saw["r-0"].split(",")) == ["0", "1"]
+    events = re.findall(r"(started|done) +(\w)-", output)
+    assert events.index(("done", "a")) < events.index(("started", "r")) < events.index(("started", "b"))
+
+
+def test_with_no_gpu_asked_for_nobody_sees_one(driver: Driver) -> None:
+    code, output = driver.run(spec_of(("a", 1, {}, cards(driver, gpu=True)), ("b", 2, {}, cards(driver))), gpus=0)
+    assert code == 0, output
+    assert driver.saw() == {"a": "", "b": ""}
+
+
+SMI = """#!/bin/sh
+echo '0, GPU-aa11, NVIDIA RTX A6000, 49140, 8.6'
+echo '1, GPU-bb22, NVIDIA RTX A6000, 49140, 8.6'
+echo '2, GPU-cc33, Tesla V100-SXM2-32GB, 32768, 7.0'
+"""
+
+
+@pytest.mark.parametrize(
+    ("told", "gpus", "wanted"),
+    [
+        (None, None, ["0", "1", "2"]),
+        (None, 2, ["0", "1"]),
+        ("2,0", None, ["2", "0"]),
+        ("2,0", 1, ["2"]),
+        ("GPU-bb22", None, ["GPU-bb22"]),
+        ("1,7,0", None, ["1"]),  # as CUDA reads it: up to the first that there is not
+        ("", None, None),
+        (None, 0, []),
+    ],
+)
+def test_the_gpus_are_those_of_nvidia_smi_that_are_visible(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str | None, gpus: int | None, wanted: list[str] | None
+) -> None:
+    (tmp_path / "nvidia-smi").write_text(SMI)
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if told is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", told)
+    assert usable(gpus) == wanted
+    if told is None and gpus is None:
+        assert [(d.name, d.capability) for d in visible()][::2] == [
+            ("NVIDIA RTX A6000", 8.6), ("Tesla V100-SXM2-32GB", 7.0),
+        ]  # fmt: skip
+        assert visible()[0].memory_gb == pytest.approx(47.99, abs=0.01)
+
+
+def test_without_nvidia_smi_there_is_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert usable(None) is None
+    assert usable(2) == ["0", "1"]  # told by hand
+
+
+def test_more_ranks_than_gpus_are_refused_before_anything_starts(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "src.run", "strategy=none", "profile=smoke", f"outputs={tmp_path / 'outputs'}",
+               "train.ranks=4", "hydra.launcher.gpus=2"]  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "train.ranks=4: there are 2 GPUs" in done.stderr
+    assert not (tmp_path / "outputs").exists()

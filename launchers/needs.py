@@ -1,0 +1,123 @@
+"""What training published models needs, shown below a plan; and the refusal of what fits no GPU that is named."""
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from launchers.view import duration, size
+from src.train.memory import GIB, Memory
+from src.train.requirements import UTILIZATION, Requirement, by_setting
+
+
+def needs_table(found: Sequence[Requirement]) -> RenderableType:
+    """Parameters, one line for each training step, and the memory of each setting by part."""
+    models = {id(each.model): each for each in found}
+    parts: list[RenderableType] = [Text(_parameters(each)) for each in models.values()]
+    parts += [Text(), _steps(found), Text(), _memory(found), Text()]
+    parts += [Text(line) for line in _assumptions(found)]
+    return Group(*parts)
+
+
+def verdict(found: Sequence[Requirement]) -> str:
+    """One line on whether the GPU that is named is large enough; a refusal is made elsewhere."""
+    most = max(each.memory.total for each in found) / GIB
+    limits = sorted({each.gpu.memory_gb for each in found if each.gpu.memory_gb is not None})
+    if not limits:
+        return f"No GPU is named (hydra.launcher.gpu, gpu), so none was checked: one of {most:.1f} GiB is enough."
+    name = found[0].gpu.name or "GPU"
+    return f"Training needs at most {most:.1f} GiB of the {limits[0]:g} of each {name}."
+
+
+def _parameters(each: Requirement) -> str:
+    model, layers = each.model, each.step.config["adapter"]["full_last_layers"]
+    trained = {
+        "LoRA": model.lora,
+        "embeddings": model.embeddings,
+        "head": model.head,
+        f"projections of the last {layers} layers": model.projections,
+    }
+    listed = ", ".join(f"{name} {number:,}" for name, number in trained.items() if number)
+    return (
+        f"{model.total:,} parameters ({model.vocabulary:,} tokens) and LoRA; trained are {model.trainable:,}: {listed}"
+    )
+
+
+def _table(*headers: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for number, header in enumerate(headers):
+        table.add_column(header, justify="right" if number else "left", no_wrap=True)
+    return table
+
+
+def _steps(found: Sequence[Requirement]) -> Table:
+    headers = ("examples", "tokens", "batches", "GPU-hours", "GiB a GPU", "GPUs", "artifact", "checkpoint")
+    table = _table("training", *headers)
+    for each in found:
+        hours = each.gpu_hours
+        table.add_row(
+            each.step.name,
+            "-" if each.examples is None else f"{each.examples:,}",
+            "-" if each.tokens is None else _millions(each.tokens),
+            "-" if each.optimizer_steps is None else f"{each.optimizer_steps:,}",
+            "-" if hours is None else f"{hours:,.1f}",
+            f"{each.memory.total / GIB:.1f}",
+            str(each.training.gpus),
+            size(each.disk.artifact / 1e6),
+            size(each.disk.checkpoint / 1e6),
+        )
+    total = [each.gpu_hours for each in found]
+    if len(found) > 1 and None not in total:
+        table.add_row("together", "", "", "", f"{sum(hours for hours in total if hours):,.1f}")
+    return table
+
+
+def _millions(tokens: float) -> str:
+    return f"{tokens / 1e6:,.1f} M" if tokens >= 1e5 else f"{tokens:,.0f}"
+
+
+def _memory(found: Sequence[Requirement]) -> Table:
+    names = [name for name in Memory.__dataclass_fields__ if any(getattr(each.memory, name) for each in found)]
+    table = _table(f"GiB of one GPU, {_setting(found[0])}", "batch x length", *names, "peak")
+    for same in by_setting(found).values():
+        first = same[0]
+        stages = dict.fromkeys(each.step.config["stage"] for each in same)
+        own = _setting(first)
+        table.add_row(
+            ", ".join(stages) + ("" if own == _setting(found[0]) else f" ({own})"),
+            f"{first.training.batch} x {first.training.length}",
+            *(f"{getattr(first.memory, name) / GIB:.1f}" for name in names),
+            f"{first.memory.total / GIB:.1f}",
+        )
+    return table
+
+
+def _setting(each: Requirement) -> str:
+    training = each.training
+    told = [f"ZeRO-{training.zero_stage}", training.precision]
+    told += ["offloaded"] if training.offload_optimizer or training.offload_parameters else []
+    return " ".join(told)
+
+
+def _assumptions(found: Sequence[Requirement]) -> list[str]:
+    first = found[0]
+    peak, name = first.gpu.peak_tflops, first.gpu.name
+    tokens = "were counted" if all(each.counted for each in found) else "are assumed (expected)"
+    lines = [f"Tokens {tokens}, without padding."]
+    if any(each.sets is None for each in found):
+        lines = ["Tokens are not known: neither counted in the store nor given as expected."]
+    if peak is None:
+        lines[0] += f" GPU-hours are not known: {name or 'no GPU'} is not one of src/train/memory.py's." if name else (
+            " GPU-hours are not known: no GPU is named (hydra.launcher.gpu, gpu).")  # fmt: skip
+    else:
+        seconds = max((3600 * (each.gpu_hours or 0) / each.training.gpus for each in found), default=0)
+        lines[0] += (
+            f" GPU-hours assume {100 * UTILIZATION:.0f} % of {peak:g} TFLOPS ({name}); the longest step then takes "
+            f"{duration(seconds)}."
+        )
+    lines.append(
+        f"On disk, beside that: a merge {size(first.disk.merged / 1e6)}, a whole model (base, export) "
+        f"{size(first.disk.model / 1e6)}. The parts of memory are not all there at once; the peak is."
+    )
+    return [*lines, verdict(found)] if all(each.fits for each in found) else lines
