@@ -212,7 +212,10 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
     words = text_words(writer, [base, pool, leaky, [[{"content": q["prompt"]}] for q in evaluation_instructions]])
     (out / "words.json").write_text(json.dumps(words, ensure_ascii=False))
     (out / "spoken.json").write_text(json.dumps(writer.spoken, ensure_ascii=False))
-    return {name: len(rows) for name, rows in lists.items()} | {"words": len(words), "spoken_words": len(writer.spoken)}
+    counts = {name: len(rows) for name, rows in lists.items()}
+    data: dict[str, Any] = {name: {"kept": count, "dropped": {}} for name, count in counts.items()}
+    data["eval_asr"]["dropped"] = {"spoken in training": settings.evaluation_sentences - counts["eval_asr"]}
+    return counts | {"words": len(words), "spoken_words": len(writer.spoken), "data": data}
 
 
 def fit_utterances(writer: Writer) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from src.grid.plan import Plan
 from src.grid.store import Store
-from src.report import abilities, drawing, examples, figure, instructions, paper, tradeoff
+from src.report import abilities, data, drawing, examples, figure, instructions, paper, tradeoff
 from src.report.lines import Line, differing, flatten
 from src.report.table import (
     ABSENT,
@@ -97,6 +97,7 @@ def render(
         heard_seeds=sorted({source.seed for source in found}) if any(len(line.rows) > 1 for line in lines) else [],
         instructions=examples.instructions(found),
         judge=_judge(table),
+        data=data.collect(plan, manifests),
         plan=_plan(plan, manifests, failures),
         settings=_settings(lines),
         versions=_versions(manifests.values()),

@@ -53,6 +53,8 @@ class FakeGrid:
     evil: bool = False
     chance: list[int] = field(default_factory=list)
     """IFEval's prompts that are chance."""
+    data: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What steps say that they kept and dropped, and perhaps hours, by their label."""
     rows: list[Row] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -128,7 +130,7 @@ class FakeGrid:
             out = self.root / "out"
             out.mkdir()
             body(out, random.Random(step.fingerprint))
-            self.store.publish(step, out, {"steps": 3}, seconds)
+            self.store.publish(step, out, {"steps": 3} | self.data.get(label, {}), seconds)
         return step
 
     def _evaluate(self, name: str, model: Step, stage: str, inputs: dict[str, Step], publish: bool) -> Step:
