@@ -86,10 +86,11 @@ def test_gpu_hours_are_those_of_the_mean_example_on_the_gpu_that_is_named(tmp_pa
     by_hand = memory.Training(batch=4, length=500, gpus=4, zero_stage=2, gradient_checkpointing=True)
     flops = 2 * 1000 * 500 * memory.flops_per_token(asr.model, by_hand)
     assert asr.training.gradient_checkpointing
-    assert asr.gpu_hours == pytest.approx(flops / (0.4 * 154.8e12) / 3600)
+    hours = flops / (0.4 * 154.8e12) / 3600
+    assert asr.gpu_hours == pytest.approx(hours)
     faster = found(tmp_path, gpu={"name": "NVIDIA H100 80GB HBM3", "memory_gb": None})["train-asr"]
     assert faster.gpu == Gpu("NVIDIA H100 80GB HBM3", 48)
-    assert faster.gpu_hours == pytest.approx(asr.gpu_hours * 154.8 / 989)
+    assert faster.gpu_hours == pytest.approx(hours * 154.8 / 989)
     assert found(tmp_path, gpu={"name": "GeForce 256"})["train-asr"].gpu_hours is None
 
 
@@ -120,8 +121,8 @@ def test_gpu_hours_are_those_of_the_mean_example_on_the_gpu_that_is_named(tmp_pa
     ],
 )  # fmt: skip
 def test_settings_of_training_as_those_of_the_estimate(settings: dict[str, Any], wanted: dict[str, Any]) -> None:
-    plain = {"ranks": 4, "batch_size": 16, "batch_tokens": None, "max_length": 800, "micro_batch_size": None,
-             "deepspeed": {}}  # fmt: skip
+    plain: dict[str, Any] = {"ranks": 4, "batch_size": 16, "batch_tokens": None, "max_length": 800, "deepspeed": {},
+                             "micro_batch_size": None}  # fmt: skip
     made = training(plain | settings)
     assert {name: getattr(made, name) for name in wanted} == wanted
 
