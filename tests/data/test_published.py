@@ -66,7 +66,8 @@ def digest(out: Path) -> dict[str, str]:
     }
 
 
-def test_every_list_of_the_contract(config, run, context) -> None:
+def test_every_list_of_the_contract(config, run, context, monkeypatch) -> None:
+    monkeypatch.setattr(downloads, "fetch", None)  # the hub is not asked where there are paths
     out, summary = run(config)
     asr = rows(out, "asr")
     assert [row["id"] for row in asr] == [utterance_id(n) for n in range(8)]
