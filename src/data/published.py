@@ -40,12 +40,7 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
     writer.instructions()
     writer.speech()
     writer.text()
-    return {
-        **{name: counts["kept"] for name, counts in writer.counts.items()},
-        "hours": writer.hours,
-        "sources": writer.sources,
-        "data": writer.counts,
-    }
+    return {"sources": writer.sources, "hours": writer.hours, "data": writer.counts}
 
 
 class Writer:
