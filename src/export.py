@@ -3,12 +3,16 @@
 ROW is the name of a strategy (replay) or the label of a row of the table ("Merge (TIES) w/ R"). OUT gets the model in
 the format of transformers, the tokenizer with its chat template, and a model card with the row's scores. It is a copy:
 edit it, load it with AutoModelForCausalLM.from_pretrained or lm_eval --model hf, upload it.
+
+With --parts OUT gets what a merged row was merged from: a whole model for each role, and mergekit.yaml, which names
+them. `cd OUT && mergekit-yaml mergekit.yaml merged --random-seed SEED --no-write-model-card` merges them again.
 """
 
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,7 @@ from src.grid.arguments import command_parser
 from src.grid.cell import Row
 from src.grid.errors import ConfigError
 from src.grid.plan import Plan
+from src.grid.step import Step
 from src.grid.store import Store
 from src.report import card
 from src.report.lines import Line, collapse
@@ -43,17 +48,54 @@ def choose(lines: Sequence[Line], text: str, seed: int | None) -> tuple[Line, Ro
 
 def export(line: Line, row: Row, store: Store, out: Path) -> None:
     """Write the folder, whole or not at all. Raises ConfigError if the row is not complete or `out` is not free."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out} is there already and is no empty folder: name another one")
-    responses, model = row.evaluate.inputs["responses"], card.model_of(row)
-    missing = [step.name for step in (model, responses, row.evaluate) if store.lookup(step, rehash=True) is None]
+    responses, model, base = row.evaluate.inputs["responses"], card.model_of(row), card.base_of(row)
+    _complete(line, row, store, [base, model, responses, row.evaluate])
+    with _whole(out) as half:
+        from src.model.difference import materialize
+
+        materialize(store.folder(base), store.folder(model), half, linked=False)
+        write_generation_config(half, responses.config["decoding"])
+        (half / "README.md").write_text(card.render(line, row, store, half), encoding="utf-8")
+
+
+def export_parts(line: Line, row: Row, store: Store, out: Path) -> None:
+    """Write the models that the row was merged from, whole or not at all.
+
+    What was trained is in float32, as it was merged, and the rest as the base has it. Raises ConfigError as `export`
+    does, and if the row is no merge.
+    """
+    merge = card.model_of(row)
+    if merge.kind != "merge":
+        raise ConfigError(f"--parts: {line.label} is no merge; without --parts its model is exported")
+    roles = [role for role in dict.fromkeys([*merge.config["models"], merge.config["base_model"]]) if role is not None]
+    base = merge.inputs["base"]
+    _complete(line, row, store, [base, merge, *(merge.inputs[role] for role in roles)])
+    with _whole(out) as half:
+        import torch
+
+        from src.model.difference import materialize
+
+        for role in roles:
+            part = store.folder(merge.inputs[role])
+            materialize(store.folder(base), part, half / role, dtype=torch.float32, linked=False)
+        shutil.copyfile(store.folder(merge) / "mergekit.yaml", half / "mergekit.yaml")
+
+
+def _complete(line: Line, row: Row, store: Store, steps: Sequence[Step]) -> None:
+    missing = [step.name for step in dict.fromkeys(steps) if store.lookup(step, rehash=True) is None]
     if missing:
         raise ConfigError(f"{line.label}, seed {row.seed}, is not complete: the store has no {', no '.join(missing)}")
+
+
+@contextmanager
+def _whole(out: Path) -> Iterator[Path]:
+    """A folder that becomes `out` when all is in it. Raises ConfigError if that is not free."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out} is there already and is no empty folder: name another one")
     half = out.with_name(f".{out.name}.part")
     shutil.rmtree(half, ignore_errors=True)
-    shutil.copytree(store.folder(model) / "model", half, copy_function=shutil.copyfile)
-    write_generation_config(half, responses.config["decoding"])
-    (half / "README.md").write_text(card.render(line, row, store, half), encoding="utf-8")
+    half.mkdir(parents=True)
+    yield half
     half.replace(out)
 
 
@@ -92,6 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = command_parser("src.export", __doc__ or "")
     parser.add_argument("row", metavar="ROW")
     parser.add_argument("out", metavar="OUT", type=Path, nargs="?", help="default: outputs/exports/GRID/ROW-seedN")
+    parser.add_argument("--parts", action="store_true", help="the models that a merged row was merged from")
     parser.add_argument("--grid", metavar="GRID", help="default: the latest")
     parser.add_argument("--outputs", metavar="DIR", type=Path, default=Path("outputs"), help="default: outputs")
     parser.add_argument("--seed", metavar="N", type=int, help="needed where the row has several")
@@ -100,12 +143,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         grid = find_grid(given.grid, given.outputs)
         plan, store = Plan.load(grid / "plan.json"), Store(grid.parents[1] / "store")
         line, row = choose(collapse(plan.rows, store), given.row, given.seed)
-        out: Path = given.out or given.outputs / "exports" / grid.name / folder_name(line, row)
-        export(line, row, store, out)
+        name = folder_name(line, row) + ("-parts" if given.parts else "")
+        out: Path = given.out or given.outputs / "exports" / grid.name / name
+        (export_parts if given.parts else export)(line, row, store, out)
     except CompactHydraException as error:
         print(error, file=sys.stderr)
         return 2
-    print(f"{line.label}, seed {row.seed}: {out}, {sum(file.stat().st_size for file in out.iterdir()) / 1e6:.1f} MB")
+    size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
+    print(f"{line.label}, seed {row.seed}: {out}, {size / 1e6:.1f} MB")
+    if given.parts:
+        seed = f"--random-seed {card.model_of(row).config['seed']}"
+        print(f"cd {shlex.quote(str(out))} && mergekit-yaml mergekit.yaml merged {seed} --no-write-model-card")
     return 0
 
 

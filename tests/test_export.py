@@ -1,6 +1,7 @@
 """An exported row: it answers as it was scored, its card says what was measured, and lm_eval takes it."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -13,17 +14,22 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from src import export
 from src.data import jsonl
 from src.evaluate import responses, score
-from src.grid.cell import Row, compose
+from src.grid.bodies import BODIES
+from src.grid.cell import STAGES, Row, compose
 from src.grid.plan import make_plan
-from src.grid.step import Step
+from src.grid.step import Step, closure
 from src.grid.store import Store
+from src.model.tokenizer import build_tokenizer
 from src.report import card
-from tests.evaluate.conftest import UNITS, learn_by_heart
+from tests.evaluate.conftest import UNITS, learn_by_heart, take_apart
+from tests.merge.conftest import save_stage
+from tests.model.folding import folded
+from tests.model.test_backbone import load_all
 
 TALKS = [
     ("what is capital one", "paris"),
@@ -48,41 +54,47 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", params=["as it was trained", "bare"])
-def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An artifact with a model that says what TALKS say. bare: its configuration names no special token."""
-    folder: Path = tmp_path_factory.mktemp("model")
-    learn_by_heart(folder / "model", TALKS)
+def models(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a stage that says what TALKS say, and its base. bare: its configuration names no special token."""
+    folder: Path = tmp_path_factory.mktemp("models")
+    learn_by_heart(folder / "whole", TALKS)
+    take_apart(folder / "whole", folder / "base", folder / "stage")
     if request.param == "bare":
-        (folder / "model" / "generation_config.json").unlink()
-        file = folder / "model" / "config.json"
+        (folder / "base" / "model" / "generation_config.json").unlink()
+        file = folder / "base" / "model" / "config.json"
         config = json.loads(file.read_text())
         file.write_text(json.dumps(config | dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))))
     return folder
 
 
 @pytest.fixture(scope="module")
-def outputs(model: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def outputs(models: Path, corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A grid of two strategies, of which one is complete, by seeds 0 and 1. Its responses and scores are real."""
     root = tmp_path_factory.mktemp("outputs")
     store = Store(root / "store")
     store.root.mkdir()
     rows = [compose([f"strategy={name}", "profile=smoke", f"seed={seed}"]) for name, seed in COMPLETE]
     for row in rows[:2]:
-        publish(row, model, corpus, store, tmp_path_factory.mktemp("body"))
-    grid = root / "grids" / "small"
+        publish(row, models, corpus, store, tmp_path_factory.mktemp("body"))
+    save_grid(rows, store)
+    return root
+
+
+def save_grid(rows: list[Row], store: Store) -> None:
+    """As the latest of its outputs folder."""
+    grid = store.root.parent / "grids" / "small"
     grid.mkdir(parents=True)
     make_plan(rows, store).save(grid / "plan.json")
-    (root / "latest").symlink_to(grid)
-    return root
+    (store.root.parent / "latest").symlink_to(grid)
 
 
 COMPLETE = [("none", 0), ("none", 1), ("replay", 0)]
 
 
-def publish(row: Row, model: Path, corpus: Path, store: Store, work: Path) -> None:
+def publish(row: Row, models: Path, corpus: Path, store: Store, work: Path) -> None:
     """What a row's export needs: its model, and what the real bodies make of it, on the text tasks alone."""
     context: Any = SimpleNamespace(report=lambda **_: None)
-    inputs = {"model": model, "corpus": corpus}
+    inputs = {"model": models / "stage", "base": models / "base", "corpus": corpus}
     asked = row.evaluate.inputs["responses"]
 
     def keep(step: Step, body: Callable[[Path], Any]) -> Path:
@@ -93,7 +105,8 @@ def publish(row: Row, model: Path, corpus: Path, store: Store, work: Path) -> No
 
     settings = {"tasks": list(LENGTHS), "max_new_tokens": LENGTHS, "decoding": asked.config["decoding"]}
     rules = {"tasks": list(LENGTHS), "matching": row.evaluate.config["matching"]}
-    keep(card.model_of(row), lambda out: shutil.copytree(model / "model", out / "model"))
+    keep(card.base_of(row), lambda out: shutil.copytree(models / "base", out, dirs_exist_ok=True))
+    keep(card.model_of(row), lambda out: shutil.copytree(models / "stage", out, dirs_exist_ok=True))
     found = keep(asked, lambda out: responses.run({**settings, "batch_tokens": 4096}, inputs, out, context))
     keep(row.evaluate, lambda out: score.run(rules, {"responses": found, "corpus": corpus}, out, context))
 
@@ -140,11 +153,10 @@ def test_sampling_is_in_the_generation_settings(exported: Path) -> None:
     assert after["eos_token_id"] == before["eos_token_id"]
 
 
-def test_it_is_a_copy(exported: Path, outputs: Path) -> None:
-    (original, *_) = (outputs / "store").glob("train-*/model/model.safetensors")
-    copy = exported / "model.safetensors"
-    assert copy.read_bytes() == original.read_bytes()
-    assert copy.stat().st_nlink == 1 and not copy.is_symlink()
+def test_it_is_the_whole_model_and_a_copy(exported: Path, models: Path) -> None:
+    expected, found = folded(models / "base", models / "stage").state_dict(), load_all(exported)
+    assert found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in found)
+    assert all(file.stat().st_nlink == 1 and not file.is_symlink() for file in exported.iterdir())
 
 
 @pytest.mark.slow
@@ -179,6 +191,93 @@ def test_lm_eval_takes_the_folder(exported: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (file,) = (tmp_path / "found").rglob("results_*.json")
     assert json.loads(file.read_text())["results"]["heart"]["exact_match,none"] == 1.0
+
+
+# What a merged row was merged from
+
+
+def save_base(folder: Path, dtype: torch.dtype) -> None:
+    """A random model and its tokenizer."""
+    tokenizer = build_tokenizer(["red", "blue"], UNITS)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **sizes)).to(dtype).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+@pytest.fixture(params=["merge_linear discount.alpha=14 float32", "merge_dare seed=5 bfloat16"])
+def merged(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Store, Step, list[str]]:
+    """A grid with a merged row, of which everything up to the merge is there; the merge, and what exports its parts."""
+    strategy, setting, dtype = request.param.split()
+    row = compose([f"strategy={strategy}", setting, "profile=smoke"])
+    merge, store = card.model_of(row), Store(tmp_path / "outputs" / "store")
+    store.root.mkdir(parents=True)
+    context: Any = SimpleNamespace(report=lambda **_: None, work=tmp_path / "work")
+    for step in closure([merge]):
+        out = tmp_path / "out"
+        out.mkdir()
+        if step.kind == "base":
+            save_base(out / "model", getattr(torch, dtype))
+        elif step.kind == "train":
+            torch.manual_seed(STAGES.index(step.config["stage"]))
+            save_stage(store.folder(step.inputs["base"]), out)
+        elif step.kind in ("discount", "merge"):
+            inputs = {role: store.folder(source) for role, source in step.inputs.items()}
+            BODIES[step.kind].load()(step.config, inputs, out, context)
+        else:
+            (out / "file").touch()
+        store.publish(step, out, {}, 1.0)
+    save_grid([row, compose(["strategy=none", "profile=smoke"])], store)
+    return store, merge, [strategy, str(tmp_path / "it's here"), "--outputs", str(store.root.parent), "--parts"]
+
+
+def test_mergekit_makes_the_row_of_its_parts_again(
+    merged: tuple[Store, Step, list[str]], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    store, merge, arguments = merged
+    assert export.main(arguments) == 0
+    command = capsys.readouterr().out.splitlines()[-1]
+    folder = tmp_path / "it's here"
+    roles = {"base", "asr", "tts", "sqa"}
+    assert {file.name for file in folder.iterdir()} == roles | {"mergekit.yaml"}
+    assert all(file.stat().st_nlink == 1 for file in folder.rglob("*") if file.is_file())
+    done = subprocess.run(
+        command, shell=True, cwd="/", env=os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    base, ours = store.folder(merge.inputs["base"]), load_all(store.folder(merge) / "merged")
+    whole, theirs = load_all(base / "model") | ours, load_all(folder / "merged")
+    assert theirs.keys() == whole.keys() and len(ours) == 8
+    for name, tensor in theirs.items():
+        assert tensor.dtype == whole[name].dtype
+        if name in ours or merge.config["method"] == "dare_ties":
+            assert torch.equal(tensor, whole[name]), name
+        else:  # a mean of equal numbers, rounded
+            torch.testing.assert_close(tensor, whole[name], rtol=1e-6, atol=1e-8)
+
+
+def test_parts_are_whole_models_that_load(merged: tuple[Store, Step, list[str]], tmp_path: Path) -> None:
+    store, merge, arguments = merged
+    assert export.main(arguments) == 0
+    for role in ("asr", "sqa"):
+        base, stage = store.folder(merge.inputs["base"]), store.folder(merge.inputs[role])
+        expected = folded(base, stage).state_dict()  # in float32
+        found: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "it's here" / role, dtype=torch.float32)
+        assert all(torch.equal(tensor, expected[name]) for name, tensor in found.state_dict().items())
+        assert AutoTokenizer.from_pretrained(tmp_path / "it's here" / role)("red")["input_ids"]
+
+
+def test_a_row_that_is_no_merge_has_no_parts(
+    merged: tuple[Store, Step, list[str]], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert export.main(["none", *merged[2][1:]]) == 2
+    said = capsys.readouterr().err
+    assert said == "--parts: None is no merge; without --parts its model is exported\n"
+    shutil.rmtree(merged[0].folder(merged[1].inputs["asr"]))
+    assert export.main(merged[2]) == 2
+    assert "is not complete: the store has no " in capsys.readouterr().err
+    assert not (tmp_path / "it's here").exists()
 
 
 # The card
@@ -229,12 +328,25 @@ def test_scores_of_further_tasks_are_in_their_own_units() -> None:
 
 def test_a_base_model_hands_down_its_license(exported: Path) -> None:
     row = compose(["strategy=none"])
-    base = Step("base", "base", {"pretrained": "someone/model"})
-    asked = Step("generate", "generate", {}, {"model": Step("train", "train", {}, {"base": base})})
+    base = Step("backbone", "backbone", {"pretrained": "someone/model"})
+    encoder = Step("pretrained", "encoder", {"pretrained": "another/encoder"})
+    trained = Step("train", "train", {}, {"base": base, "units": Step("gather", "units", {}, {"encoder": encoder})})
+    asked = Step("generate", "generate", {}, {"model": trained, "base": base})
     derived = SimpleNamespace(evaluate=Step("score", "score", {}, {"responses": asked}), config=row.config)
     told: Any = card.metadata("name", derived, {})  # type: ignore[arg-type]
     assert (told["base_model"], told["license"]) == ("someone/model", "other")
     assert "are under its license" in card.license_text("someone/model")
+
+
+def test_a_base_model_of_a_folder_is_no_link(tmp_path: Path) -> None:
+    row = compose(["strategy=none"])
+    asked = Step("generate", "generate", {}, {"base": Step("backbone", "backbone", {"pretrained": str(tmp_path)})})
+    asked.inputs["model"] = asked.inputs["base"]  # type: ignore[index]
+    derived = SimpleNamespace(evaluate=Step("score", "score", {}, {"responses": asked}), config=row.config)
+    told: Any = card.metadata("name", derived, {})  # type: ignore[arg-type]
+    assert told["license"] == "other" and not told.keys() & {"base_model", "license_link"}
+    text = card.license_text(str(tmp_path))
+    assert tmp_path.name in text and str(tmp_path) not in text and "huggingface.co" not in text
 
 
 # What is refused

@@ -40,7 +40,7 @@ class Progress:
 
 
 def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: "Context") -> dict[str, Any]:
-    """Score the model in `inputs["model"]` on a task, a group or a tag; returns key -> value of every score.
+    """Score the model of `inputs["model"]` and "base" on a task, a group or a tag; returns key -> value of every score.
 
     config: task, files, data, shipped (see `src.evaluate.task_files`), num_fewshot, limit, batch_size,
     apply_chat_template, seeds. The key of a score is lm_eval/<task>/<metric>, with the filter behind a comma where a
@@ -52,7 +52,8 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
     from lm_eval.utils import handle_non_serializable
-    from transformers import AutoModelForCausalLM
+
+    from src.model import difference
 
     task = config["task"]
     if changed := task_files.changed(config["data"]):
@@ -62,10 +63,10 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
         raise ValueError(f"evaluate.lm_eval.tasks: lm-evaluation-harness {version('lm_eval')} has no task {task}")
     loaded: Any = manager.load([task])  # before the model, as the questions may have to be downloaded
     asked = [loaded["groups"][task]] if task in loaded["groups"] else list(loaded["tasks"].values())
-    folder = inputs["model"] / "model"
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
+    model: Any = difference.load(inputs["base"], inputs["model"])
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    judged = HFLM(pretrained=model, tokenizer=str(folder), batch_size=config["batch_size"], trust_remote_code=False)
+    tokenizer = str(inputs["base"] / difference.MODEL)
+    judged = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=config["batch_size"], trust_remote_code=False)
     judged.set_cache_hook(Progress(context))
     results: Any = simple_evaluate(
         judged,

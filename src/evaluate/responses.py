@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from src.data import jsonl, prompts
 from src.data.units import Units
 from src.evaluate import ifeval
 from src.evaluate.generate import Decoding, generate, stop_tokens
+from src.model import difference
 from src.speech.audio import write_audio
 from src.speech.protocols import Recognizer, Vocoder
 
@@ -90,11 +91,12 @@ class Progress:
 class Respondent:
     """A model with its tokenizer, asked in its own chat format."""
 
-    def __init__(self, folder: Path, settings: Settings, progress: Progress):
+    def __init__(self, base: Path, model: Path, settings: Settings, progress: Progress):
+        """base, model: artifacts, as for `difference.load`."""
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
+        self.model: PreTrainedModel = difference.load(base, model).eval()
         self.model.to(torch.device(device))
-        self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
+        self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base / difference.MODEL)
         self.settings = settings
         self.progress = progress
         special = {i: t.content for i, t in self.tokenizer.added_tokens_decoder.items() if t.special}
@@ -151,7 +153,7 @@ class Listener:
 def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: "Context") -> dict[str, Any]:
     """Ask the model of the artifact `inputs["model"]`; returns task -> number of responses.
 
-    config: the fields of Settings. inputs: model, corpus; for sqa, asr and tts also units; for sqa and tts also
+    config: the fields of Settings. inputs: model, base, corpus; for sqa, asr and tts also units; for sqa and tts also
     vocoder and recognizer. Raises ValueError for wrong settings or a task without examples, FileNotFoundError if its
     responses could not be scored for want of nltk's data.
     """
@@ -159,7 +161,7 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
     progress = Progress(context)
     work = {task: _examples(task, settings, inputs) for task in settings.tasks}
     ifeval.require_nltk_data(work.get("ifeval", []))
-    respond = Respondent(inputs["model"] / "model", settings, progress)
+    respond = Respondent(inputs["base"], inputs["model"], settings, progress)
     listener = None
     if {"sqa", "tts"} & set(settings.tasks):
         from src.speech.recognizer import load_recognizer

@@ -174,20 +174,16 @@ class Layout:
         """The model of a row that is merged, discounted or both: each theta is discounted, then they are merged."""
         alpha, merge = self.cell.discount.alpha, self.cell.merge
         trained = self.cell.train.adapter.alpha
-        theta = dict(chain)
+        needed = [*merge.models, merge.base_model] if merge.method is not None else ["sqa"]
+        theta = {name: chain[name] for name in STAGES if name in needed}
         if alpha is not None and alpha != trained:
-            needed = merge.models if merge.method is not None else ("sqa",)
-            for name in [name for name in STAGES if name in needed]:
-                theta[name] = self.step(
-                    "discount", self.tag(f"discount-{alpha:g}-{name}"), {"alpha": alpha, "trained_alpha": trained},
-                    base=self.base, stage=chain[name],
-                )  # fmt: skip
+            for name, stage in theta.items():
+                label = self.tag(f"discount-{alpha:g}-{name}")
+                theta[name] = self.step("discount", label, {"alpha": alpha, "trained_alpha": trained}, stage=stage)
         if merge.method is None:
             return theta["sqa"]
-        theta["base"] = self.base
-        roles = dict.fromkeys([*merge.models, *([merge.base_model] if merge.base_model else [])])
         settings = {**asdict(merge), "dtype": "float32"}
-        return self.step("merge", self.tag(f"merge-{merge.method}"), settings, **{role: theta[role] for role in roles})
+        return self.step("merge", self.tag(f"merge-{merge.method}"), settings, base=self.base, **theta)
 
     def evaluate(self, model: Step, spoken: bool = False) -> Step:
         """The scores of a model. Its responses are a step of their own, to be scored again by other rules."""
@@ -200,7 +196,7 @@ class Layout:
             "batch_tokens": settings.batch_tokens,
         }
         rules = {"tasks": tasks, "matching": settings.matching}
-        inputs = {"model": model, "corpus": self.corpus}
+        inputs = {"model": model, "base": self.base, "corpus": self.corpus}
         if spoken:
             asked |= {key: getattr(settings, key) for key in ("listen", "asr_examples", "tts_examples")}
             rules["wer_normalization"] = settings.wer_normalization
@@ -220,5 +216,6 @@ class Layout:
             except ValueError as error:
                 raise ConfigError(str(error)) from None
             label = re.sub(r"[^\w.-]", "_", f"harness-{task}-{model.label.removeprefix('train-')}")
-            steps[task] = self.step("harness", label, {"task": task, **files, **asked, "seeds": SEEDS}, model=model)
+            rules = {"task": task, **files, **asked, "seeds": SEEDS}
+            steps[task] = self.step("harness", label, rules, model=model, base=self.base)
         return steps

@@ -16,6 +16,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 ADAPTER, FULL = "adapter", "full.safetensors"
+LORA, SETTINGS = "adapter_model.safetensors", "adapter_config.json"
+"""What ADAPTER holds, by PEFT's names."""
 PREFIX = "base_model.model."
 
 
@@ -46,17 +48,21 @@ def is_full(name: str, layers: int, config: AdapterConfig) -> bool:
     return last and any(f".{projection}." in name for projection in config.full_projections)
 
 
-def load_base(folder: Path) -> PreTrainedModel:
-    """The plain model of an artifact, in float32."""
-    return AutoModelForCausalLM.from_pretrained(folder / "model", dtype=torch.float32)
+def load_base(folder: Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """The plain model of an artifact."""
+    return AutoModelForCausalLM.from_pretrained(folder / "model", dtype=dtype)
 
 
-def trainable(base: Path, previous: Path | None, config: AdapterConfig, seed: int) -> PeftModel:
+def trainable(
+    base: Path, previous: Path | None, config: AdapterConfig, seed: int, dtype: torch.dtype = torch.float32
+) -> PeftModel:
     """The model of a stage: the previous stage's adapter and full modules to be trained further, or a new adapter.
+
+    dtype: of all weights, LoRA's too.
 
     Raises ValueError where no parameter of the model matches what is to be trained.
     """
-    model = load_base(base)
+    model = load_base(base, dtype)
     layers = model.config.num_hidden_layers
     if previous is None:
         torch.manual_seed(seed)
@@ -68,10 +74,10 @@ def trainable(base: Path, previous: Path | None, config: AdapterConfig, seed: in
             bias="none",
             task_type="CAUSAL_LM",
         )
-        peft: PeftModel = get_peft_model(model, lora)  # type: ignore[assignment]
+        peft: PeftModel = get_peft_model(model, lora, autocast_adapter_dtype=False)  # type: ignore[assignment]
     else:
         overlay(model, previous)
-        peft = PeftModel.from_pretrained(model, previous / ADAPTER, is_trainable=True)
+        peft = PeftModel.from_pretrained(model, previous / ADAPTER, is_trainable=True, autocast_adapter_dtype=False)
     full = 0
     for name, parameter in peft.named_parameters():
         if "lora_" not in name and is_full(name, layers, config):
@@ -106,32 +112,7 @@ def save(peft: PeftModel, out: Path) -> None:
         if "lora_" in name
     }
     (out / ADAPTER).mkdir(exist_ok=True)
-    save_file(lora, out / ADAPTER / "adapter_model.safetensors", metadata={"format": "pt"})
+    save_file(lora, out / ADAPTER / LORA, metadata={"format": "pt"})
     # PEFT keeps its target modules as a set: written sorted, so that the same adapter has the same bytes
     config.target_modules = sorted(config.target_modules)
     config.save_pretrained(str(out / ADAPTER))
-
-
-def materialize(base: Path, stage: Path, alpha: float | None = None) -> PreTrainedModel:
-    """The plain model of a stage: full modules in place, LoRA folded in as W + (alpha / r) B A.
-
-    `alpha` other than the trained one is the paper's LoRA discount (section 3.2): it scales the LoRA part alone, the
-    modules trained in full stay as they are.
-    """
-    model = load_base(base)
-    overlay(model, stage)
-    lora = LoraConfig.from_pretrained(str(stage / ADAPTER))
-    if alpha is not None:
-        lora.lora_alpha = alpha
-    peft = PeftModel.from_pretrained(model, stage / ADAPTER, config=lora)
-    return peft.merge_and_unload()  # type: ignore[operator]
-
-
-def save_model(model: PreTrainedModel, tokenizer_from: Path, out: Path) -> None:
-    """Write `out/model`: a plain Hugging Face folder with the tokenizer of the artifact `tokenizer_from`."""
-    import shutil
-
-    model.save_pretrained(out / "model")
-    for file in sorted((tokenizer_from / "model").iterdir()):
-        if "token" in file.name or file.name.startswith("chat_template"):
-            shutil.copyfile(file, out / "model" / file.name)

@@ -10,7 +10,6 @@ tensors differ shares the other files with its base (`replace`).
 
 import json
 import math
-import os
 import re
 import shutil
 from collections.abc import Collection, Iterable
@@ -20,6 +19,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+
+from src.grid.files import link
+from src.model.hub import snapshot
 
 SHARD_BYTES = 2 * 10**9
 
@@ -50,38 +52,9 @@ GROUPS = (re.compile(r"embed_tokens\.|lm_head\."), re.compile(r"\.[qkv]_proj\.")
 
 
 def fetch(source: str, revision: str | None = None) -> Path:
-    """The folder of a model: `source` itself if it is a folder, else a snapshot of that hub repository.
-
-    Only safetensors, configuration and tokenizer are downloaded. The token is HF_TOKEN's or that of `hf auth login`;
-    HF_HUB_OFFLINE and HF_HOME hold as everywhere. Raises ValueError, one line that says what to do, where the source
-    cannot be had.
-    """
-    if Path(source).expanduser().is_dir():
-        return Path(source).expanduser()
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", source) is None:
-        raise ValueError(f"{source} is neither a folder nor the id of a hub repository (OWNER/NAME)")
-    from huggingface_hub import errors, snapshot_download
-
-    try:
-        return Path(snapshot_download(source, revision=revision, allow_patterns=WANTED))
-    except errors.GatedRepoError as error:
-        raise ValueError(
-            f"{source} is gated: accept its license at https://huggingface.co/{source}, then set HF_TOKEN to a token "
-            "of that account or run `hf auth login`"
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise ValueError(f"{source} has no revision {revision} on the hub") from error
-    except errors.RepositoryNotFoundError as error:
-        raise ValueError(
-            f"{source} is no folder here, and on the hub it is missing or private: check the name or set HF_TOKEN"
-        ) from error
-    except (errors.LocalEntryNotFoundError, errors.IncompleteSnapshotError) as error:
-        raise ValueError(
-            f"{source} is no folder here, not (or not all) in the hub's cache, and the hub cannot be reached: "
-            f"download it where there is a network with `hf download {source}`"
-        ) from error
-    except OSError as error:
-        raise ValueError(f"{source} cannot be downloaded: {str(error).splitlines()[0]}") from error
+    """The folder of a model, of which only safetensors, configuration and tokenizer are downloaded (see
+    `hub.snapshot`)."""
+    return snapshot(source, WANTED, revision)
 
 
 class Checkpoint:
@@ -160,13 +133,10 @@ class Writer:
             self.total += self._bytes
             self._held, self._bytes = {}, 0
 
-    def link(self, file: Path, names: Iterable[str]) -> None:
-        """Take over a whole file that holds the tensors `names`: a hard link, or a copy on another file system."""
+    def take(self, file: Path, names: Iterable[str], linked: bool = True) -> None:
+        """Take over a whole file that holds the tensors `names`: a hard link, or a copy."""
         target = self._next(list(names))
-        try:
-            os.link(file.resolve(), target)
-        except OSError:
-            shutil.copyfile(file, target)
+        (link if linked else shutil.copyfile)(file, target)
         with _opened(target) as tensors:
             self.total += sum(tensors.get_tensor(name).nbytes for name in self.written[-1])
 
@@ -196,11 +166,12 @@ def replace(
     names: Collection[str],
     tensors: Iterable[tuple[str, torch.Tensor]],
     shard_bytes: int = SHARD_BYTES,
+    linked: bool = True,
 ) -> None:
     """Write the weights of `folder` to `out`, with `tensors` (exactly those `names`) in the place of its own.
 
-    Files that hold none of them are hard links, so that nothing must ever write into a model's files; tensors that
-    share a file with one of them are copied. Raises ValueError if `folder` has no such tensor.
+    Files that hold none of them are hard links if `linked`, so that nothing must ever write into a model's files;
+    tensors that share a file with one of them are copied. Raises ValueError if `folder` has no such tensor.
     """
     checkpoint = Checkpoint(folder)
     if unknown := sorted(set(names) - checkpoint.files.keys()):
@@ -214,7 +185,7 @@ def replace(
     for file, held in checkpoint.by_file().items():
         kept = [name for name in held if name not in replaced]
         if len(kept) == len(held):
-            writer.link(folder / file, held)
+            writer.take(folder / file, held, linked)
             continue
         for name in kept:
             writer.add(name, checkpoint.tensor(name))

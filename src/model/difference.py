@@ -1,8 +1,9 @@
-"""A trained stage as its difference to the base: what it trained, and no other tensor, is computed, stored or merged.
+"""What is trained or merged, as its difference to the base: no other tensor is computed, stored or merged.
 
-A stage's artifact holds its adapter and the modules that it trained in full (`src.model.adapter`). From these and the
-base come a whole model (`materialize`), a checkpoint of the tensors that differ (`write`), and a merge of such
-checkpoints (`merge`). Files of the base in which nothing differs are linked.
+Three artifacts bear a model. The base has all of it, `model/`. A trained stage, discounted or not, has its adapter and
+the modules that it trained in full (`src.model.adapter`). A merge has the tensors that it changed, `merged/`. With the
+base each of them gives a model in memory (`load`), a whole folder (`materialize`), or a checkpoint of what differs
+(`write`), of which several are merged (`merge`).
 
 Every method of mergekit 0.1.5 computes a tensor from the tensors of that name alone, so that a merge of some gives the
 same bits as a merge of all. Two things have to be seen to:
@@ -11,95 +12,135 @@ same bits as a merge of all. Two things have to be seen to:
   merge of whole models would have drawn for the tensors that are left out is drawn and thrown away (`_skip`): about
   3.4 ns a number on one core, a minute for three models of 8 B.
 - A tensor that is the same in all models comes out of a merge unchanged up to rounding, and is the base's own here. By
-  a few configurations it comes out scaled, such as linear with weights that neither sum to one nor are normalized;
-  these are refused (`scales`).
+  a few configurations it comes out scaled, such as linear with weights that neither sum to one nor are normalized
+  (`scales`); these need whole models, and every tensor of theirs is kept.
 """
 
 import json
 import math
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
 
-from src.model.adapter import ADAPTER, FULL, PREFIX
+from src.model.adapter import ADAPTER, FULL, LORA, PREFIX, SETTINGS
 from src.model.backbone import SHARD_BYTES, Checkpoint, Writer, copy_settings, replace
 
-LORA = "adapter_model.safetensors"
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+MODEL, MERGED = "model", "merged"
 
 BERNOULLI = ("dare_linear", "dare_ties", "della", "della_linear")
 """Methods that draw a number for each element of each model's difference, where that model's density is below 1."""
 DRAWN_AT_ONCE = 2**22
 
 
-def changed_keys(base: Path, stage: Path) -> list[str]:
-    """Sorted names of the base's tensors that the stage has trained, by LoRA or in full.
+def changed_keys(base: Path, artifact: Path) -> list[str]:
+    """Sorted names of the base's tensors that the artifact has others of; none where it is the base itself.
 
-    base: artifact with `model/`. stage: artifact with `adapter/` and `full.safetensors`.
-    Raises ValueError if the stage has trained what the base has not.
+    base: artifact with `model/`. artifact: the base, a stage (`adapter/`, `full.safetensors`) or a merge (`merged/`).
+    Raises ValueError if it is none of these, or has a tensor that the base has not.
     """
-    with safe_open(stage / FULL, framework="pt") as full, safe_open(stage / ADAPTER / LORA, framework="pt") as lora:
-        trained = [*full.keys(), *(_base_name(key) for key in lora.keys())]  # noqa: SIM118
-    known = Checkpoint(base / "model").files
-    for name in trained:
+    if artifact.resolve() == base.resolve():
+        return []
+    if (artifact / MERGED).is_dir():
+        changed = list(Checkpoint(artifact / MERGED).files)
+    elif (artifact / ADAPTER).is_dir():
+        with _stage(artifact) as (full, lora):
+            changed = [*full.keys(), *(_base_name(key) for key in lora.keys())]  # noqa: SIM118
+    else:
+        raise ValueError(f"{artifact} has neither {ADAPTER}/ nor {MERGED}/, and is not the base model {base}")
+    known = Checkpoint(base / MODEL).files
+    for name in changed:
         if name not in known:
-            raise ValueError(f"{stage} has trained {name}, which the base model {base} has not")
-    return sorted(set(trained))
+            raise ValueError(f"{artifact} has changed {name}, which the base model {base} has not")
+    return sorted(set(changed))
 
 
-def changed_tensors(base: Path, stage: Path, alpha: float | None = None) -> Iterator[tuple[str, torch.Tensor]]:
-    """Those tensors in float32, one at a time: W + (alpha / r) B A, where W is the stage's if it trained it in full.
+def changed_tensors(base: Path, artifact: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    """Those tensors, one at a time.
 
-    alpha: the LoRA discount, as in `adapter.materialize`, to whose bits this is equal; None is the trained alpha.
+    A stage's are in float32: W + (alpha / r) B A, where W is the stage's if it trained it in full. A merge's are as it
+    has them.
     """
-    config = json.loads((stage / ADAPTER / "adapter_config.json").read_text())
-    scaling = (config["lora_alpha"] if alpha is None else alpha) / config["r"]
-    full, lora = load_file(stage / FULL), load_file(stage / ADAPTER / LORA)
-    checkpoint = Checkpoint(base / "model")
-    for name in changed_keys(base, stage):
-        tensor = (full.pop(name) if name in full else checkpoint.tensor(name)).float()
-        module = PREFIX + name.removesuffix(".weight")
-        if f"{module}.lora_A.weight" in lora:
-            a, b = (lora[f"{module}.lora_{side}.weight"].float() for side in "AB")
-            tensor = tensor + (b @ a) * scaling
-        yield name, tensor
+    names = changed_keys(base, artifact)
+    if not names:
+        return
+    if (artifact / MERGED).is_dir():
+        merged = Checkpoint(artifact / MERGED)
+        yield from ((name, merged.tensor(name)) for name in names)
+        return
+    config = json.loads((artifact / ADAPTER / SETTINGS).read_text())
+    scaling = config["lora_alpha"] / config["r"]
+    checkpoint = Checkpoint(base / MODEL)
+    with _stage(artifact) as (full, lora):
+        in_full, adapted = set(full.keys()), set(lora.keys())
+        for name in names:
+            tensor = (full.get_tensor(name) if name in in_full else checkpoint.tensor(name)).float()
+            module = PREFIX + name.removesuffix(".weight")
+            if f"{module}.lora_A.weight" in adapted:
+                a, b = (lora.get_tensor(f"{module}.lora_{side}.weight").float() for side in "AB")
+                tensor = tensor + (b @ a) * scaling
+            yield name, tensor
+
+
+def load(base: Path, artifact: Path, dtype: torch.dtype | None = None) -> "PreTrainedModel":
+    """The model of an artifact, in memory alone; nothing is written.
+
+    dtype: of the model; None is the base's own. The changed tensors go through the base's own types first, so that
+    the bits are those of `from_pretrained` on what `materialize` writes.
+    """
+    from transformers import AutoModelForCausalLM
+
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(base / MODEL, dtype=dtype or "auto")
+    checkpoint = Checkpoint(base / MODEL)
+    with torch.no_grad():
+        for name, tensor in changed_tensors(base, artifact):
+            model.get_parameter(name).copy_(tensor.to(checkpoint.tensor(name).dtype))
+    return model
 
 
 def write(
-    base: Path,
-    stage: Path,
-    out: Path,
-    names: Collection[str] = (),
-    alpha: float | None = None,
-    shard_bytes: int = SHARD_BYTES,
-) -> None:
-    """Write a checkpoint of the changed tensors alone, in float32, with what mergekit needs of a configuration.
+    base: Path, artifact: Path, out: Path, names: Collection[str] = (), shard_bytes: int = SHARD_BYTES
+) -> None:  # fmt: skip
+    """Write a checkpoint of the changed tensors alone, with what mergekit needs of a configuration.
 
-    names: tensors that it shall hold even if this stage has not changed them, because another has.
+    names: tensors that it shall hold even if this artifact has not changed them, because another has.
     """
     writer = Writer(out, shard_bytes)
-    shutil.copyfile(base / "model" / "config.json", out / "config.json")
-    for name, tensor in changed_tensors(base, stage, alpha):
+    shutil.copyfile(base / MODEL / "config.json", out / "config.json")
+    for name, tensor in changed_tensors(base, artifact):
         writer.add(name, tensor)
-    checkpoint = Checkpoint(base / "model")
-    for name in sorted(set(names) - set(changed_keys(base, stage))):
+    checkpoint = Checkpoint(base / MODEL)
+    for name in sorted(set(names) - set(changed_keys(base, artifact))):
         writer.add(name, checkpoint.tensor(name))
     writer.finish()
 
 
-def materialize(base: Path, stage: Path, out: Path, alpha: float | None = None, shard_bytes: int = SHARD_BYTES) -> None:
-    """Write the whole model of a stage to `out`, a plain Hugging Face folder, in the base's own types.
+def materialize(
+    base: Path,
+    artifact: Path,
+    out: Path,
+    dtype: torch.dtype | None = None,
+    linked: bool = True,
+    shard_bytes: int = SHARD_BYTES,
+) -> None:
+    """Write the whole model of an artifact to `out`, a plain Hugging Face folder, in the memory of a few tensors.
 
-    The same tensors as `adapter.materialize`, in the memory of a few of them.
+    dtype: of the changed tensors; None is that of the base's. linked: files in which nothing has changed are hard links
+    to the base's, so that nothing may write into them; else the folder is a copy through and through.
     """
-    checkpoint = Checkpoint(base / "model")
-    tensors = ((name, tensor.to(checkpoint.tensor(name).dtype)) for name, tensor in changed_tensors(base, stage, alpha))
-    copy_settings(base / "model", out)
-    replace(base / "model", out, changed_keys(base, stage), tensors, shard_bytes)
+    checkpoint = Checkpoint(base / MODEL)
+    tensors = (
+        (name, tensor.to(dtype or checkpoint.tensor(name).dtype)) for name, tensor in changed_tensors(base, artifact)
+    )
+    copy_settings(base / MODEL, out)
+    replace(base / MODEL, out, changed_keys(base, artifact), tensors, shard_bytes, linked)
 
 
 def scales(recipe: Mapping[str, Any]) -> bool:
@@ -125,12 +166,11 @@ def merge(
     seed: int,
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
-    """Merge the tensors `names` with mergekit, beside the base's own others, into the model folder `out`.
+    """Merge the tensors `names` with mergekit, and write a checkpoint of them alone to `out`.
 
     recipe: mergekit's configuration; its models are paths: the base's `model/`, and folders from `write` (or whole
-    models) for the stages. names: what any of them has changed, which each must hold.
-    The merged tensors have the recipe's `out_dtype`, else its `dtype`, the others the base's.
-    Raises ValueError for a merge that would change the other tensors too: only whole models can be merged so.
+    models) for the others. names: what any of them has changed, which each must hold; every tensor of the base where
+    the recipe `scales`, else ValueError is raised. The result has the recipe's `out_dtype`, else its `dtype`.
     """
     from mergekit.architecture import get_architecture_info
     from mergekit.config import MergeConfiguration
@@ -139,10 +179,10 @@ def merge(
     from mergekit.plan import MergePlanner
     from transformers import AutoConfig
 
-    if scales(recipe):
+    if scales(recipe) and (left_out := Checkpoint(base / MODEL).files.keys() - set(names)):
         raise ValueError(
-            f"merge.method={recipe['merge_method']}: weights that do not sum to one change every tensor; "
-            "normalize them, or merge whole models"
+            f"merge.method={recipe['merge_method']}: weights that do not sum to one change every tensor, "
+            f"{min(left_out)} too: merge whole models"
         )
 
     def reference(path: str) -> dict[str, Any]:
@@ -153,7 +193,7 @@ def merge(
         described["base_model"] = reference(recipe["base_model"])
     configuration = MergeConfiguration.model_validate(described)
     options = MergeOptions(quiet=True)
-    settings = AutoConfig.from_pretrained(base / "model")
+    settings = AutoConfig.from_pretrained(base / MODEL)
     LoaderCache().setup(options)
     try:
         architecture = get_architecture_info(configuration, options)
@@ -161,13 +201,14 @@ def merge(
         tasks = [task for task in planned if isinstance(task, SaveTensor)]
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(seed)
-            tensors = _merged(sorted(tasks, key=lambda task: task.tensor_name), set(names), base)
-            replace(base / "model", out, names, tensors, shard_bytes)
+            writer = Writer(out, shard_bytes)
+            for name, tensor in _merged(sorted(tasks, key=lambda task: task.tensor_name), set(names), base):
+                writer.add(name, tensor)
+            writer.finish()
     finally:
         LoaderCache.loaders.clear()  # mergekit keeps opened checkpoints, by path, for the life of the process
-    copy_settings(base / "model", out)
-    settings.dtype = recipe.get("out_dtype", recipe.get("dtype", settings.dtype))
-    settings.save_pretrained(out)
+    if missing := set(names) - Checkpoint(out).files.keys():
+        raise ValueError(f"mergekit does not know of {min(missing)}, which is to be merged")
 
 
 def _merged(tasks: Sequence[Any], names: set[str], base: Path) -> Iterator[tuple[str, torch.Tensor]]:
@@ -178,7 +219,7 @@ def _merged(tasks: Sequence[Any], names: set[str], base: Path) -> Iterator[tuple
     from mergekit.common import dtype_from_name
     from mergekit.graph import Executor
 
-    shapes = Checkpoint(base / "model").shapes()
+    shapes = Checkpoint(base / MODEL).shapes()
     for task in tasks:
         if task.tensor_name in names:
             ((_, tensor),) = Executor([task.tensor_task]).run(quiet=True)
@@ -204,3 +245,13 @@ def _skip(task: Any, elements: int) -> None:
 def _base_name(key: str) -> str:
     """The base's name of the tensor to which a tensor of the adapter belongs."""
     return key.removeprefix(PREFIX).replace(".lora_A.", ".").replace(".lora_B.", ".")
+
+
+@contextmanager
+def _stage(artifact: Path) -> Iterator[tuple[Any, Any]]:
+    """The opened files of a stage: modules trained in full, and LoRA's factors."""
+    with (
+        safe_open(artifact / FULL, framework="pt") as full,
+        safe_open(artifact / ADAPTER / LORA, framework="pt") as lora,
+    ):
+        yield full, lora

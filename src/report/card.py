@@ -42,13 +42,24 @@ Scores = Mapping[str, Mapping[str, Any]]
 
 
 def model_of(row: Row) -> Step:
-    """The step whose `model/` a row's scores are of."""
+    """The step whose model a row's scores are of."""
     return row.evaluate.inputs["responses"].inputs["model"]
 
 
+def base_of(row: Row) -> Step:
+    """The step whose model they are a difference to."""
+    return row.evaluate.inputs["responses"].inputs["base"]
+
+
 def base_model(row: Row) -> str | None:
-    """The model on the hub that training began with; None where that is a step of the plan, trained from scratch."""
-    return next((step.config["pretrained"] for step in closure([model_of(row)]) if "pretrained" in step.config), None)
+    """The published model that training began with; None where that is a step of the plan, trained from scratch."""
+    found: str | None = base_of(row).config.get("pretrained")
+    return found
+
+
+def on_hub(base: str) -> bool:
+    """Whether a published model is named by its repository, and not by a folder."""
+    return re.fullmatch(r"[\w.-]+/[\w.-]+", base) is not None and not Path(base).is_dir()
 
 
 def render(line: Line, row: Row, store: Store, folder: Path) -> str:
@@ -127,8 +138,9 @@ def metadata(name: str, row: Row, scores: Scores) -> dict[str, Any]:
     if base is None:
         told |= {"license": "apache-2.0"}
     else:
-        link = f"https://huggingface.co/{base}"
-        told |= {"base_model": base, "license": "other", "license_name": "of-the-base-model", "license_link": link}
+        told |= {"license": "other", "license_name": "of-the-base-model"}
+        if on_hub(base):
+            told |= {"base_model": base, "license_link": f"https://huggingface.co/{base}"}
     tags = ["palimpsest", "spoken-language-model", "speech", *(["merge", "mergekit"] if model.kind == "merge" else [])]
     results = list(model_index(scores, row.config["profile"]))
     return {**told, "tags": tags, "model-index": [{"name": name, "results": results}]}
@@ -159,7 +171,7 @@ def model_index(scores: Scores, profile: str) -> Iterator[dict[str, Any]]:
 
 def history(row: Row) -> str:
     """How the model came to be, in words."""
-    if model_of(row).kind == "base":
+    if row.config["original"]:
         return "This is the text model itself, before any training on speech; with the units in its vocabulary."
     config = row.config
     alpha, method = config["discount"]["alpha"], config["merge"]["method"]
@@ -169,17 +181,19 @@ def history(row: Row) -> str:
         trained = config["train"]["adapter"]["alpha"]
         said.append(f"Its LoRA part, trained with alpha {trained:g}, is applied with alpha {alpha:g}.")
     if method is not None:
-        said.append(f"Merged by mergekit ({method}) from: {', '.join(model_of(row).inputs)}.")
+        merge = row.config["merge"]
+        models = dict.fromkeys([*merge["models"], *([merge["base_model"]] if merge["base_model"] else [])])
+        said.append(f"Merged by mergekit ({method}) from: {', '.join(models)}.")
     return "\n".join(said)
 
 
 def speech(row: Row, units: int) -> str:
     """How speech is written for the model."""
     written = f"Speech is written as units, `<|0|>` to `<|{units - 1}|>`, each of which is one token."
-    if model_of(row).kind == "base":
+    if row.config["original"]:
         return f"{written} This model has learned nothing about them."
     return f"""{written} What turns a waveform
-into units, and units into a waveform, is not in this folder; it is in the artifacts quantizer and vocoder, named below.
+into units, and units into a waveform, is not in this folder; it is in artifacts that are named below.
 
     recognition  user       {prompts.asr(UNITS, prompts.ASR_INSTRUCTIONS[0])}
                  assistant  red fox
@@ -236,7 +250,8 @@ def license_text(base: str | None) -> str:
             "The weights were trained from scratch, on text and speech that Palimpsest makes itself.\n"
             "They are under the Apache License 2.0, as Palimpsest is."
         )
+    name = f"[{base}](https://huggingface.co/{base})" if on_hub(base) else Path(base).name
     return (
-        f"The weights are derived from [{base}](https://huggingface.co/{base}) and are under its license.\n"
+        f"The weights are derived from {name} and are under its license.\n"
         "The Apache License 2.0 of Palimpsest does not change that."
     )

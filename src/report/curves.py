@@ -7,6 +7,8 @@ from src.grid.step import Step, closure
 from src.grid.store import Store
 from src.report.lines import Line, pool, read_scores
 
+BASES = ("base", "backbone")
+"""Kinds of steps whose model is theta_0."""
 CHAINS = {"none": "without replay", "replay": "with replay"}
 
 
@@ -17,7 +19,7 @@ def model_of(score: Step) -> Step:
 
 def base_of(step: Step) -> str:
     """Fingerprint of the base model that scores rest on; "" where there is none."""
-    return next((one.fingerprint for one in closure([step]) if one.kind == "base"), "")
+    return next((one.fingerprint for one in closure([step]) if one.kind in BASES), "")
 
 
 def collect(lines: Sequence[Line], store: Store) -> list[dict[str, Any]]:
@@ -27,7 +29,7 @@ def collect(lines: Sequence[Line], store: Store) -> list[dict[str, Any]]:
     "original" is the evaluation of the same base model, where the grid has that row.
     """
     scored = [row.evaluate for line in lines for row in line.rows]
-    originals = {model_of(step).fingerprint: step for step in scored if model_of(step).kind == "base"}
+    originals = {model_of(step).fingerprint: step for step in scored if model_of(step).kind in BASES}
     told: set[tuple[str, ...]] = set()
     curves = []
     for line in lines:

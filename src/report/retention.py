@@ -12,7 +12,7 @@ from src.evaluate.statistics import Estimate
 from src.grid.step import Step, closure
 from src.grid.store import Store
 from src.report import abilities
-from src.report.curves import model_of
+from src.report.curves import BASES, model_of
 from src.report.lines import Line, read_scores
 
 MEASURES = {"forgetting": "down", "backward_transfer": "up", "retention": "up", "rate": "up"}
@@ -30,7 +30,7 @@ def collect(lines: Sequence[Line], store: Store) -> dict[str, list[tuple[str, Me
     taken for each and then averaged.
     """
     scored = [row.evaluate for line in lines for row in line.rows]
-    originals = {model_of(step).fingerprint: step for step in scored if model_of(step).kind == "base"}
+    originals = {model_of(step).fingerprint: step for step in scored if model_of(step).kind in BASES}
     found: dict[str, list[tuple[str, Measured]]] = {}
     for line in lines:
         chains: dict[int, list[Mapping[str, Any]]] = {}

@@ -36,7 +36,7 @@ def stage_conversations(
 def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: Context) -> dict[str, Any]:
     """config: stage, seed, adapter, optimization, replay. inputs: base, corpus, units and, after ASR, previous.
 
-    Writes adapter/, full.safetensors, the plain model and metrics.jsonl.
+    Writes adapter/, full.safetensors and metrics.jsonl.
     """
     settings = Optimization.of(config["optimization"])
     base, previous = inputs["base"], inputs.get("previous")
@@ -51,6 +51,5 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
         if int(os.environ["RANK"]) == 0:
             adapter.save(model, out)
     if int(os.environ["RANK"]) == 0:
-        adapter.save_model(adapter.materialize(base, out), base, out)
         jsonl.write(out / "metrics.jsonl", history.metrics)
     return history.summary | {"counts": counts}

@@ -1,5 +1,6 @@
 """A tiny model that has learned its answers by heart, right and wrong ones, and artifacts around it."""
 
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from src.data import jsonl, prompts
 from src.data.units import Units
@@ -62,7 +64,7 @@ def spoken(text: str) -> dict:
 
 @pytest.fixture(scope="session")
 def artifacts(tmp_path_factory) -> dict[str, Path]:
-    """Folders of a corpus, of its units, and of a model that answers as `talks` below say."""
+    """Folders of a corpus, of its units, and of a stage that answers, with its base, as `talks` below say."""
     store = tmp_path_factory.mktemp("store")
     corpus, units = store / "corpus", store / "units"
     corpus.mkdir()
@@ -100,8 +102,10 @@ def artifacts(tmp_path_factory) -> dict[str, Path]:
     Units(frame_rate=50.0, clusters=UNITS, repeats=False).write(units)
     sentences = [{"id": f"eval-{i}", **spoken(text)} for i, text in enumerate(SENTENCES)]
     jsonl.write(units / "eval_asr.jsonl", sentences)
-    learn_by_heart(store / "model" / "model", talks)
-    return {"model": store / "model", "corpus": corpus, "units": units, "vocoder": store, "recognizer": store}
+    learn_by_heart(store / "whole", talks)
+    take_apart(store / "whole", store / "base", store / "stage")
+    model = {"model": store / "stage", "base": store / "base"}
+    return model | {"corpus": corpus, "units": units, "vocoder": store, "recognizer": store}
 
 
 def learn_by_heart(folder: Path, talks: list[tuple[str, str]]) -> None:
@@ -145,6 +149,35 @@ def learn_by_heart(folder: Path, talks: list[tuple[str, str]]) -> None:
     assert loss < 1e-2
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def take_apart(whole: Path, base: Path, stage: Path) -> None:
+    """Save the model in the folder `whole` as a stage of LoRA and two modules trained in full, by PEFT alone, and the
+    base from which it would have come; that one says nothing of use."""
+    from peft import LoraConfig, get_peft_model
+
+    model: Any = AutoModelForCausalLM.from_pretrained(whole)
+    full = {name: value.clone() for name, value in model.state_dict().items() if "embed" in name or "head" in name}
+    config = LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "k_proj", "v_proj"], task_type="CAUSAL_LM")
+    adapter: Any = get_peft_model(model, config)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in adapter.named_parameters():
+            if "lora_" in name:
+                parameter.copy_(0.2 * torch.randn_like(parameter))
+    adapter.save_pretrained(stage / "adapter")
+    save_file(full, stage / "full.safetensors")
+
+    bare: Any = AutoModelForCausalLM.from_pretrained(whole)
+    for name, module in adapter.get_base_model().named_modules():
+        if hasattr(module, "get_delta_weight"):
+            bare.get_parameter(f"{name}.weight").data -= module.get_delta_weight("default").data
+    for name in full:
+        torch.nn.init.normal_(bare.get_parameter(name), std=0.02)
+    bare.save_pretrained(base / "model")
+    for file in whole.iterdir():
+        if file.suffix != ".safetensors":
+            shutil.copyfile(file, base / "model" / file.name)
 
 
 @pytest.fixture

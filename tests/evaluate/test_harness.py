@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
 
 from src.data import jsonl
 from src.evaluate import harness, task_files
 from src.grid.cell import compose
 from src.grid.errors import ConfigError
 from src.grid.step import Step
+from tests.model.folding import folded
 
 ROOT = Path(__file__).parents[2]
 QUESTIONS = [
@@ -103,7 +104,8 @@ def scored(artifacts: Mapping[str, Path], tmp_path: Path) -> Any:
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
         context: Any = SimpleNamespace(work=tmp_path / "work", report=lambda **numbers: reports.append(numbers))
-        summary = harness.run(settings, {"model": artifacts["model"]}, out, context)
+        inputs = {role: artifacts[role] for role in ("model", "base")}
+        summary = harness.run(settings, inputs, out, context)
         written = json.loads((out / "scores.json").read_text())
         assert summary == {key: score["value"] for key, score in written["scores"].items()}
         samples = list(jsonl.read(out / "samples.jsonl"))
@@ -134,8 +136,8 @@ def test_the_same_settings_give_the_same_bytes(tasks: Path, scored: Any) -> None
 
 def test_choices_by_their_likelihood(tasks: Path, scored: Any, artifacts: Mapping[str, Path]) -> None:
     found = scored(config("choices", tasks, apply_chat_template=False))
-    model = AutoModelForCausalLM.from_pretrained(artifacts["model"] / "model")
-    tokenizer = AutoTokenizer.from_pretrained(artifacts["model"] / "model")
+    model = folded(artifacts["base"], artifacts["model"])
+    tokenizer = AutoTokenizer.from_pretrained(artifacts["base"] / "model")
     right = 0
     for (question, _), sample in zip(QUESTIONS, found.samples, strict=True):
         likelihoods = []
@@ -283,7 +285,8 @@ def test_a_row_has_a_step_for_each_task(tasks: Path, tmp_path: Path) -> None:
     asked = compose(["strategy=replay", own, "evaluate.lm_eval.tasks=[facts,piqa]"])
     assert not plain.further and asked.evaluate == plain.evaluate
     facts, piqa = asked.further.values()
-    assert facts in asked.steps and facts.inputs == {"model": plain.evaluate.inputs["responses"].inputs["model"]}
+    scored = plain.evaluate.inputs["responses"].inputs
+    assert facts in asked.steps and facts.inputs == {role: scored[role] for role in ("model", "base")}
     assert facts.name.startswith("harness-facts-sqa-replay-") and facts.config["files"] and not piqa.config["files"]
     assert list(steps(own, "evaluate.lm_eval.tasks=[facts]").values()) == [facts]
     assert list(steps("evaluate.lm_eval.tasks=[piqa]").values()) == [piqa]
@@ -299,7 +302,7 @@ def test_a_row_has_a_step_for_each_task(tasks: Path, tmp_path: Path) -> None:
 def test_the_text_model_is_scored_too(tasks: Path) -> None:
     overrides = [f"evaluate.lm_eval.include_path={tasks}", "evaluate.lm_eval.tasks=[facts]"]
     (step,) = compose(["strategy=original", *overrides]).further.values()
-    assert step.inputs["model"].kind == "base"
+    assert step.inputs["model"].kind == "base" and step.inputs["model"] is step.inputs["base"]
 
 
 @pytest.mark.parametrize(

@@ -107,9 +107,16 @@ def test_progress_ends_at_the_total(result, context):
 
 def test_text_tasks_need_no_speech(artifacts, context, tmp_path):
     config = {key: CONFIG[key] for key in ("max_new_tokens", "decoding", "batch_tokens")}
-    inputs = {role: artifacts[role] for role in ("model", "corpus")}
+    inputs = {role: artifacts[role] for role in ("model", "base", "corpus")}
     assert run({**config, "tasks": ["t2t", "ifeval"]}, inputs, tmp_path, context) == {"t2t": 4, "ifeval": 3}
     assert not (tmp_path / "audio").exists()
+
+
+def test_the_base_is_asked_as_itself(artifacts, context, tmp_path):
+    config = {key: CONFIG[key] for key in ("max_new_tokens", "decoding", "batch_tokens")}
+    inputs = {"model": artifacts["base"], "base": artifacts["base"], "corpus": artifacts["corpus"]}
+    assert run({**config, "tasks": ["t2t"]}, inputs, tmp_path, context) == {"t2t": 4}
+    assert not any(row["response"] in ("paris", "rome", "lions", "bears") for row in rows_of(tmp_path, "t2t"))
 
 
 def test_units_that_the_vocoder_does_not_have_are_left_out(artifacts, speech, context, tmp_path, monkeypatch):
@@ -152,7 +159,7 @@ def test_data_that_the_checkers_need_is_asked_for_before_anything_is_generated(
     jsonl.write(corpus / "eval_ifeval.jsonl", [asked])
     ifeval._checkers()
     monkeypatch.setattr("nltk.data.path", [])
-    inputs = {"model": tmp_path / "there is none", "corpus": corpus}
+    inputs = {"model": tmp_path / "there is none", "base": tmp_path / "nor here", "corpus": corpus}
     with pytest.raises(FileNotFoundError, match=r"punkt_tab.*\(key 7 is the first\)"):
         run({**CONFIG, "tasks": ["ifeval"]}, inputs, tmp_path, context)
 

@@ -1,35 +1,37 @@
-"""The discount against PEFT's own rescaling."""
+"""The discount against PEFT's own rescaling, and what its artifact shares with the stage's."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from peft.helpers import rescale_adapter_scale
-from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
+from src.grid.step import Step
+from src.grid.store import Store
 from src.merge.discount import run
+from src.model import difference
 
-FULL = ("model.embed_tokens.weight", "lm_head.weight", "model.layers.1.self_attn.q_proj.weight")
+
+@pytest.fixture
+def stage(store: Path) -> Path:
+    return store / "sqa-3"
 
 
-@pytest.fixture(scope="module")
-def stage(store) -> Path:
-    """A trained stage: LoRA on q, k, v everywhere, some modules in full, one of them under LoRA too."""
-    folder = store / "train-sqa"
-    model = AutoModelForCausalLM.from_pretrained(store / "base-0" / "model")
-    torch.manual_seed(1)
-    full = {name: value + 0.1 * torch.randn_like(value) for name, value in model.state_dict().items() if name in FULL}
-    config = LoraConfig(r=4, lora_alpha=16, target_modules=["q_proj", "k_proj", "v_proj"], task_type="CAUSAL_LM")
-    adapter = get_peft_model(model, config)
-    with torch.no_grad():
-        for name, parameter in adapter.named_parameters():
-            if "lora_" in name:
-                parameter.copy_(0.2 * torch.randn_like(parameter))
-    adapter.save_pretrained(folder / "adapter")
-    save_file({name: value.contiguous() for name, value in full.items()}, folder / "full.safetensors")
-    return folder
+@pytest.fixture
+def discounted(store, stage, context, tmp_path):
+    """Discounts to an alpha; the model that comes of it."""
+
+    def discount(alpha: float) -> dict[str, torch.Tensor]:
+        (tmp_path / "out").mkdir()
+        run({"alpha": alpha, "trained_alpha": 16}, {"stage": stage}, tmp_path / "out", context)
+        return difference.load(store / "base-0", tmp_path / "out").state_dict()
+
+    return discount
 
 
 def by_peft(store: Path, stage: Path, factor: float) -> dict[str, torch.Tensor]:
@@ -41,29 +43,30 @@ def by_peft(store: Path, stage: Path, factor: float) -> dict[str, torch.Tensor]:
         return adapter.merge_and_unload().state_dict()
 
 
-@pytest.mark.parametrize("alpha", [14, 15, 16, 0])
-def test_equals_pefts_rescaling(alpha, store, stage, context, tmp_path):
-    run({"alpha": alpha, "trained_alpha": 16}, {"base": store / "base-0", "stage": stage}, tmp_path, context)
-    ours = AutoModelForCausalLM.from_pretrained(tmp_path / "model").state_dict()
-    theirs = by_peft(store, stage, alpha / 16)
+@pytest.mark.parametrize("alpha", [14, 15, 16, 0, 13.5])
+def test_equals_pefts_rescaling(alpha, store, stage, discounted):
+    ours, theirs = discounted(alpha), by_peft(store, stage, alpha / 16)
     assert ours.keys() == theirs.keys()
     for name in ours:
         torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=1e-6)
 
 
-def test_only_the_lora_part_is_scaled(store, stage, context, tmp_path):
+def test_peft_takes_the_artifact_as_an_adapter(store, discounted, tmp_path):
+    ours = discounted(14.0)
+    theirs = by_peft(store, tmp_path / "out", 1.0)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_only_the_lora_part_is_scaled(store, stage, discounted):
     """At alpha 0 what is left is the base with the modules that were trained in full."""
-    run({"alpha": 0, "trained_alpha": 16}, {"base": store / "base-0", "stage": stage}, tmp_path, context)
-    full = load_file(stage / "full.safetensors")
+    full, found = load_file(stage / "full.safetensors"), discounted(0)
     base = AutoModelForCausalLM.from_pretrained(store / "base-0" / "model").state_dict()
-    found = AutoModelForCausalLM.from_pretrained(tmp_path / "model").state_dict()
     for name in found:
         torch.testing.assert_close(found[name], full.get(name, base[name]), rtol=0, atol=0)
 
 
-def test_closed_form(store, stage, context, tmp_path):
-    run({"alpha": 14, "trained_alpha": 16}, {"base": store / "base-0", "stage": stage}, tmp_path, context)
-    found = AutoModelForCausalLM.from_pretrained(tmp_path / "model").state_dict()
+def test_closed_form(store, stage, discounted):
+    found = discounted(14)
     base = AutoModelForCausalLM.from_pretrained(store / "base-0" / "model").state_dict()
     full, lora = load_file(stage / "full.safetensors"), load_file(stage / "adapter" / "adapter_model.safetensors")
     for layer, projection in [(0, "k_proj"), (1, "q_proj")]:
@@ -73,13 +76,68 @@ def test_closed_form(store, stage, context, tmp_path):
         torch.testing.assert_close(found[f"{name}.weight"], expected, rtol=0, atol=1e-6)
 
 
-def test_result_is_plain_and_has_the_tokenizer(store, stage, context, tmp_path):
-    run({"alpha": 14, "trained_alpha": 16}, {"base": store / "base-0", "stage": stage}, tmp_path, context)
-    assert AutoTokenizer.from_pretrained(tmp_path / "model")("w3")["input_ids"] == [7]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
+def test_the_weights_are_the_stages_own_files(stage, discounted, tmp_path):
+    discounted(14)
+    files = {file.relative_to(tmp_path / "out"): file for file in (tmp_path / "out").rglob("*") if file.is_file()}
+    own = files.pop(Path("adapter/adapter_config.json"))
+    assert set(map(str, files)) == {"adapter/adapter_model.safetensors", "full.safetensors"}
+    assert all(file.samefile(stage / name) for name, file in files.items())
+    before = json.loads((stage / "adapter" / "adapter_config.json").read_text())
+    assert before["lora_alpha"] == 16 and json.loads(own.read_text()) == before | {"lora_alpha": 14}
 
 
-@pytest.mark.parametrize("alpha", [-1, 17])
-def test_alpha_outside_its_range_is_named(alpha, store, stage, context, tmp_path):
-    with pytest.raises(ValueError, match=rf"discount.alpha={alpha}: must lie between 0 and the trained alpha, 16"):
-        run({"alpha": alpha, "trained_alpha": 16}, {"base": store / "base-0", "stage": stage}, tmp_path, context)
+def test_on_another_file_system_they_are_copied(store, stage, context, tmp_path, monkeypatch):
+    def refused(*_):
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr("os.link", refused)
+    run({"alpha": 14, "trained_alpha": 16}, {"stage": stage}, tmp_path, context)
+    copy = tmp_path / "full.safetensors"
+    assert copy.read_bytes() == (stage / "full.safetensors").read_bytes()
+    assert not copy.samefile(stage / "full.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("alpha", "trained", "message"),
+    [
+        (-1, 16, "discount.alpha=-1: must lie between 0 and the trained alpha, 16"),
+        (17, 16, "discount.alpha=17: must lie between 0 and the trained alpha, 16"),
+        (14, 32, "sqa-3 was trained with alpha 16, not 32"),
+    ],
+)
+def test_a_wrong_alpha_is_named(alpha, trained, message, stage, context, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        run({"alpha": alpha, "trained_alpha": trained}, {"stage": stage}, tmp_path, context)
+
+
+def test_a_damaged_file_is_found_in_every_artifact_that_shares_it(stage, context, tmp_path):
+    """Published by the store as they are; then a byte of the shared file turns."""
+    store = Store(tmp_path / "published")
+    store.root.mkdir()
+    config = {"alpha": 14, "trained_alpha": 16}
+    train = Step("train", "train-sqa", {})
+    discount = Step("discount", "discount-14-sqa", config, {"stage": train})
+
+    def publish_both() -> None:
+        for step in (train, discount):
+            if store.lookup(step, rehash=True) is None:
+                out = store.work(step) / "out"
+                if step is train:
+                    shutil.copytree(stage, out)
+                else:
+                    out.mkdir(parents=True)
+                    run(config, {"stage": store.folder(train)}, out, context)
+                store.publish(step, out, {}, 1.0)
+
+    publish_both()
+    shared = store.folder(discount) / "full.safetensors"
+    assert shared.samefile(store.folder(train) / "full.safetensors")
+    assert store.lookup(train, rehash=True) and store.lookup(discount, rehash=True)
+    whole = shared.read_bytes()
+    shared.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    for rehash in (False, True):
+        assert store.lookup(train, rehash) is None and store.lookup(discount, rehash) is None
+        assert "full.safetensors does not have its checksum" in store.damaged[discount.name]
+    publish_both()
+    assert store.lookup(train, rehash=True) and store.lookup(discount, rehash=True)
+    assert shared.read_bytes() == whole and shared.samefile(store.folder(train) / "full.safetensors")

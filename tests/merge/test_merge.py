@@ -1,4 +1,4 @@
-"""Merges against `mergekit-yaml` on the kept YAML, and against closed forms."""
+"""Merges against `mergekit-yaml` on whole models and the kept YAML, and against closed forms."""
 
 import shutil
 import subprocess
@@ -11,9 +11,12 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
 from src.merge.merge import run
+from src.model import difference
+from tests.merge.conftest import FULL
+from tests.model.folding import folded, save_folded
 
 LINEAR: dict[str, Any] = {
     "method": "linear",
@@ -32,6 +35,7 @@ def deltas(method: str, density: float | None, **parameters) -> dict:
     return {**LINEAR, "method": method, "parameters": parameters, "models": models, "base_model": "base"}
 
 
+SUMMED = {"asr": {"weight": 0.4}, "sqa": {"weight": 0.9}}
 ALIKE: dict[str, Any] = {**LINEAR, "models": {"asr": {}, "tts": {}, "sqa": {}}}
 CONFIGS = {
     "linear": LINEAR,
@@ -42,14 +46,20 @@ CONFIGS = {
     "slerp": {**ALIKE, "method": "slerp", "models": {"sqa": {}}, "base_model": "base", "parameters": {"t": [0.2, 0.9]}},
     "karcher": {**ALIKE, "method": "karcher"},
     "model_stock": {**ALIKE, "method": "model_stock", "base_model": "base"},
+    "summed": {**LINEAR, "models": SUMMED, "parameters": {"normalize": False}},
+    "scaled": {**ALIKE, "method": "passthrough", "models": {"sqa": {"scale": 0.5}}},
 }
+WHOLE = ("summed", "scaled")
+"""These change every tensor."""
+CHANGED = {*FULL, *(f"model.layers.{i}.self_attn.{p}_proj.weight" for i in (0, 1) for p in "qkv")}
 
 
-def merge(store: Path, config: dict, inputs: dict, context, name: str) -> Path:
+def merge(store: Path, config: dict, inputs: dict, context: SimpleNamespace, name: str) -> Path:
     out = store / name
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     run(config, inputs, out, context)
+    assert not list(context.work.iterdir()), "nothing stays of what was written to be merged"
     return out
 
 
@@ -68,35 +78,45 @@ def assert_same_bits(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> 
 CLI_FOR_ALL = """
 import sys
 from mergekit.scripts.run_yaml import main
-for name, seed in zip(sys.argv[2::2], sys.argv[3::2]):
+for name, seed in zip(sys.argv[3::2], sys.argv[4::2]):
     options = ["--random-seed", seed, "--no-write-model-card"]
-    main([f"merge-{name}/mergekit.yaml", f"{sys.argv[1]}/{name}", *options], standalone_mode=False)
+    main([f"{sys.argv[1]}/merge-{name}/mergekit.yaml", f"{sys.argv[2]}/{name}", *options], standalone_mode=False)
 """
 
 
 @pytest.fixture(scope="module")
-def by_mergekit(store, tmp_path_factory) -> Path:
-    """What the command `mergekit-yaml` makes of every kept recipe, in one fresh process in the store's folder."""
-    out = tmp_path_factory.mktemp("cli")
+def by_mergekit(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the command `mergekit-yaml` makes of every kept recipe, in one fresh process in a folder that has whole
+    models of PEFT under the names of their roles."""
+    out, parts = tmp_path_factory.mktemp("cli"), tmp_path_factory.mktemp("parts")
     inputs = {name.split("-")[0]: store / name for name in ("base-0", "asr-1", "tts-2", "sqa-3")}
-    context = SimpleNamespace(report=lambda **numbers: None)
+    shutil.copytree(inputs["base"] / "model", parts / "base")
+    for role in ("asr", "tts", "sqa"):
+        save_folded(inputs["base"], inputs[role], parts / role)
+    context = SimpleNamespace(report=lambda **numbers: None, work=tmp_path_factory.mktemp("work"))
     for name, config in CONFIGS.items():
         merge(store, config, inputs, context, f"merge-{name}")
     seeds = [argument for name, config in CONFIGS.items() for argument in (name, str(config["seed"]))]
-    subprocess.run([sys.executable, "-c", CLI_FOR_ALL, out, *seeds], cwd=store, check=True, capture_output=True)
+    command = [sys.executable, "-c", CLI_FOR_ALL, str(store), str(out), *seeds]
+    subprocess.run(command, cwd=parts, check=True, capture_output=True)
     return out
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_equals_mergekit_yaml_on_the_kept_recipe(name, store, by_mergekit):
-    ours = tensors(store / f"merge-{name}" / "model")
-    assert_same_bits(ours, tensors(by_mergekit / name))
+    ours, theirs = tensors(store / f"merge-{name}" / "merged"), tensors(by_mergekit / name)
+    assert ours.keys() == (theirs.keys() if name in WHOLE else CHANGED)
+    assert_same_bits(ours, {key: theirs[key] for key in ours})
     assert all(tensor.dtype == torch.float32 for tensor in ours.values())
+    base = tensors(store / "base-0" / "model")
+    for key in theirs.keys() - ours.keys():
+        torch.testing.assert_close(base[key], theirs[key], rtol=1e-6, atol=1e-7)
 
 
 def test_linear_is_the_weighted_mean(store, inputs, context):
-    merged = tensors(merge(store, LINEAR, inputs, context, "merge-mean") / "model")
-    models = {role: tensors(folder / "model") for role, folder in inputs.items()}
+    merged = tensors(merge(store, LINEAR, inputs, context, "merge-mean") / "merged")
+    models = {role: folded(inputs["base"], inputs[role]).state_dict() for role in ("asr", "tts", "sqa")}
+    models["base"] = tensors(inputs["base"] / "model")
     for name, tensor in merged.items():
         mean = sum(p["weight"] * models[role][name].double() for role, p in LINEAR["models"].items())
         torch.testing.assert_close(tensor.double(), mean, rtol=0, atol=1e-6)
@@ -104,47 +124,81 @@ def test_linear_is_the_weighted_mean(store, inputs, context):
 
 def test_ties_with_everything_kept_and_one_model_is_that_model(store, inputs, context):
     config = {**deltas("ties", 1.0, normalize=True), "models": {"sqa": {"weight": 0.3, "density": 1.0}}}
-    merged = tensors(merge(store, config, inputs, context, "merge-one") / "model")
-    for name, tensor in tensors(inputs["sqa"] / "model").items():
+    merged = difference.load(inputs["base"], merge(store, config, inputs, context, "merge-one")).state_dict()
+    for name, tensor in folded(inputs["base"], inputs["sqa"]).state_dict().items():
         torch.testing.assert_close(merged[name], tensor, rtol=0, atol=1e-6)
 
 
 def test_seed_decides_the_random_mask(store, inputs, context):
     config = {**CONFIGS["dare_ties"], "seed": 7}
-    first, again = (tensors(merge(store, config, inputs, context, name) / "model") for name in ("dare-a", "dare-b"))
+    first, again = (tensors(merge(store, config, inputs, context, name) / "merged") for name in ("dare-a", "dare-b"))
     assert_same_bits(first, again)
-    other = tensors(merge(store, {**config, "seed": 8}, inputs, context, "dare-c") / "model")
+    other = tensors(merge(store, {**config, "seed": 8}, inputs, context, "dare-c") / "merged")
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
-def test_result_is_a_plain_folder_with_the_tokenizer_of_the_base(store, inputs, context):
-    out = merge(store, LINEAR, inputs, context, "merge-plain")
-    assert AutoModelForCausalLM.from_pretrained(out / "model").dtype == torch.float32
-    assert AutoTokenizer.from_pretrained(out / "model")("w3 w1")["input_ids"] == [7, 5]
-    for name in ("tokenizer.json", "tokenizer_config.json", "config.json"):
-        assert (out / "model" / name).read_bytes() == (inputs["base"] / "model" / name).read_bytes()
-    assert sorted(path.name for path in out.iterdir()) == ["mergekit.yaml", "model"]
-    again = merge(store, LINEAR, inputs, context, "merge-plain-again")
-    for path in (out / "model").iterdir():
-        assert path.read_bytes() == (again / "model" / path.name).read_bytes(), path.name
+def test_result_is_what_the_merge_changed_and_the_same_bytes_again(store, inputs, context):
+    out, again = (merge(store, LINEAR, inputs, context, name) for name in ("merge-plain", "merge-plain-again"))
+    files = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+    assert files == ["merged/model.safetensors", "mergekit.yaml"]
+    assert all((out / file).read_bytes() == (again / file).read_bytes() for file in files)
 
 
-def test_paths_in_the_recipe_are_relative_to_the_store(store, inputs, context):
-    out = merge(store, CONFIGS["ties"], inputs, context, "merge-paths")
+def test_the_base_gives_the_rest_where_it_is_not_merged(store, inputs, context):
+    """karcher merges three stages; head and tokenizer, say, are still the base's."""
+    out = merge(store, CONFIGS["karcher"], inputs, context, "merge-three")
+    loaded, base = difference.load(inputs["base"], out).state_dict(), tensors(inputs["base"] / "model")
+    assert all(torch.equal(loaded[name], base[name]) for name in base.keys() - CHANGED)
+    assert not any(torch.equal(loaded[name], base[name]) for name in CHANGED)
+
+
+def test_models_are_named_by_their_roles(store, inputs, context):
+    out = merge(store, CONFIGS["ties"], inputs, context, "merge-roles")
     recipe = yaml.safe_load((out / "mergekit.yaml").read_text())
-    assert recipe["base_model"] == "base-0/model"
-    assert [model["model"] for model in recipe["models"]] == ["asr-1/model", "tts-2/model", "sqa-3/model"]
+    assert recipe["base_model"] == "base" and "out_dtype" not in recipe
+    assert [model["model"] for model in recipe["models"]] == ["asr", "tts", "sqa"]
     assert recipe["models"][2]["parameters"] == {"weight": 0.9, "density": 0.9}
+
+
+def test_the_result_has_the_base_s_type(store, inputs, context, tmp_path):
+    base = tmp_path / "base"
+    shutil.copytree(inputs["base"] / "model", base / "model")
+    AutoModelForCausalLM.from_pretrained(base / "model", dtype=torch.bfloat16).save_pretrained(base / "model")
+    for name in ("ties", "summed"):
+        out = merge(store, CONFIGS[name], inputs | {"base": base}, context, f"merge-bfloat16-{name}")
+        recipe = yaml.safe_load((out / "mergekit.yaml").read_text())
+        assert (recipe["dtype"], recipe["out_dtype"]) == ("float32", "bfloat16")
+        assert {tensor.dtype for tensor in tensors(out / "merged").values()} == {torch.bfloat16}
+
+
+def test_what_was_written_to_be_merged_is_gone_when_mergekit_fails_too(store, inputs, context, monkeypatch):
+    def fails(*_, **__):
+        assert list(context.work.rglob("*.safetensors"))
+        raise RuntimeError("no more memory")
+
+    monkeypatch.setattr("src.model.difference.merge", fails)
+    with pytest.raises(RuntimeError, match="no more memory"):
+        merge(store, LINEAR, inputs, context, "merge-fails")
+    assert not list(context.work.iterdir())
 
 
 def test_store_may_have_any_name(store, inputs, context, tmp_path):
     moved = tmp_path / "c++ @home" / "store"
-    shutil.copytree(store, moved)
-    there = {role: moved / folder.name for role, folder in inputs.items()}
+    moved.mkdir(parents=True)
+    there = {role: Path(shutil.copytree(folder, moved / folder.name)) for role, folder in inputs.items()}
+    work = SimpleNamespace(report=context.report, work=moved / "work")
+    work.work.mkdir()
     here = merge(store, CONFIGS["ties"], inputs, context, "merge-here")
-    assert_same_bits(tensors(here / "model"), tensors(merge(moved, CONFIGS["ties"], there, context, "x") / "model"))
+    assert_same_bits(tensors(here / "merged"), tensors(merge(moved, CONFIGS["ties"], there, work, "x") / "merged"))
 
 
-def test_missing_role_is_named(store, inputs, context, tmp_path):
-    with pytest.raises(ValueError, match="'tts'"):
-        run(LINEAR, {role: inputs[role] for role in ("base", "asr", "sqa")}, tmp_path, context)
+def test_missing_role_is_named(inputs, context, tmp_path):
+    for missing, config in (("tts", LINEAR), ("base", CONFIGS["karcher"])):
+        with pytest.raises(ValueError, match=f"'{missing}'"):
+            run(config, {role: inputs[role] for role in inputs if role != missing}, tmp_path, context)
+
+
+def test_a_merge_of_the_base_alone_is_none(inputs, context, tmp_path):
+    config = {**ALIKE, "method": "passthrough", "models": {"base": {"scale": 0.5}}}
+    with pytest.raises(ValueError, match=r"merge\.models: at least one stage"):
+        run(config, inputs, tmp_path, context)

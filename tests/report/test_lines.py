@@ -45,7 +45,7 @@ def test_a_model_that_is_the_same_in_every_seed_was_measured_once(fake: FakeGrid
     (line,) = collapse(fake.rows, fake.store)
     score = line.scores["qa/people/t2t"]
     assert line.seeds == [0, 1, 2] and [one["seed"] for one in score.seeds] == [0, 1, 2]
-    assert score.deviation is None and score.error and score.interval
+    assert score.deviation is None and score.error is not None and score.interval
 
 
 def test_whether_a_line_replays(fake: FakeGrid) -> None:
