@@ -54,7 +54,7 @@ def interleave(words: Sequence[str], units: Sequence[Sequence[int]]) -> str:
     return " ".join(word + unit_text(own) for word, own in zip(words, units, strict=True))
 
 
-def flatten(units: Sequence[Sequence[int]], repeats: bool = False) -> list[int]:
+def flatten(units: Sequence[Sequence[int]], repeats: bool) -> list[int]:
     """The units of an utterance from those of its words.
 
     repeats: every unit stays, one a frame. Without, a run of a unit was made one within each word, and a run that

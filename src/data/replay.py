@@ -1,10 +1,8 @@
 """Experience replay: samples of what was learned before, mixed into a stage's own data."""
 
 import random
-from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Mapping
 
-T = TypeVar("T")
 BASES = ("old", "current")
 
 
@@ -22,12 +20,13 @@ def replay_count(ratio: float, basis: str, old: int, current: int) -> int:
 
 
 def sample_earlier(
-    earlier: Mapping[str, Sequence[T]], ratios: Mapping[str, float], basis: str, current: int, seed: str
-) -> dict[str, list[T]]:
-    """A sample of each earlier set, without repetition, drawn by `seed` and the set's name."""
+    sizes: Mapping[str, int], ratios: Mapping[str, float], basis: str, current: int, seed: str
+) -> dict[str, list[int]]:
+    """Which examples of each earlier set are replayed: their numbers, without repetition, drawn by `seed` and name.
+
+    sizes: examples of each earlier set. current: examples of the stage's own.
+    """
     return {
-        name: random.Random(f"{seed}-{name}").sample(
-            list(examples), replay_count(ratios[name], basis, len(examples), current)
-        )
-        for name, examples in earlier.items()
+        name: random.Random(f"{seed}-{name}").sample(range(size), replay_count(ratios[name], basis, size, current))
+        for name, size in sizes.items()
     }

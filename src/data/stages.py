@@ -1,10 +1,11 @@
 """The examples of each training stage, as conversations, from the artifacts `corpus` and `units`."""
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from src.data import jsonl, prompts
+from src.data.units import Units
 
 STAGES = ("asr", "tts", "sqa")
 Conversation = list[dict[str, str]]
@@ -14,43 +15,36 @@ def _exchange(user: str, assistant: str) -> Conversation:
     return [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
 
 
-def asr_examples(units: Path, seed: int) -> list[Conversation]:
+def asr_examples(units: Path, seed: int) -> Iterator[Conversation]:
     """Instruction + units -> transcript; the instruction is drawn by `seed`."""
     rng = random.Random(f"{seed}-asr")
-    return [
-        _exchange(prompts.asr(prompts.flatten(row["units"]), rng.choice(prompts.ASR_INSTRUCTIONS)), row["text"])
-        for row in jsonl.read(units / "asr.jsonl")
-    ]
+    repeats = Units.read(units).repeats
+    for row in jsonl.read(units / "asr.jsonl"):
+        heard = prompts.flatten(row["units"], repeats)
+        yield _exchange(prompts.asr(heard, rng.choice(prompts.ASR_INSTRUCTIONS)), row["text"])
 
 
-def tts_examples(units: Path, seed: int) -> list[Conversation]:
+def tts_examples(units: Path, seed: int) -> Iterator[Conversation]:
     """Instruction + text -> interleaved text and units."""
     rng = random.Random(f"{seed}-tts")
-    return [
-        _exchange(
-            prompts.tts(row["text"], rng.choice(prompts.TTS_INSTRUCTIONS)),
-            prompts.interleave(row["words"], row["units"]),
-        )
-        for row in jsonl.read(units / "tts.jsonl")
-    ]
+    for row in jsonl.read(units / "tts.jsonl"):
+        asked = prompts.tts(row["text"], rng.choice(prompts.TTS_INSTRUCTIONS))
+        yield _exchange(asked, prompts.interleave(row["words"], row["units"]))
 
 
-def sqa_examples(units: Path, seed: int) -> list[Conversation]:
+def sqa_examples(units: Path, seed: int) -> Iterator[Conversation]:
     """Units of the question -> transcript, text answer, interleaved answer."""
-    examples = []
+    repeats = Units.read(units).repeats
     for row in jsonl.read(units / "sqa.jsonl"):
         question, answer = row["question"], row["answer"]
-        response = prompts.sqa_response(
-            " ".join(question["words"]), " ".join(answer["words"]), answer["words"], answer["units"]
-        )
-        examples.append(_exchange(prompts.sqa(prompts.flatten(question["units"])), response))
-    return examples
+        response = prompts.sqa_response(question["text"], answer["text"], answer["words"], answer["units"])
+        yield _exchange(prompts.sqa(prompts.flatten(question["units"], repeats)), response)
 
 
 EXAMPLES = {"asr": asr_examples, "tts": tts_examples, "sqa": sqa_examples}
 
 
-def text_pool(corpus: Path, pool: str) -> list[Conversation]:
+def text_pool(corpus: Path, pool: str) -> Iterator[Conversation]:
     """The base model's own text data for replay: `pool` or `pool_with_evaluation_facts`."""
-    rows: list[dict[str, Any]] = list(jsonl.read(corpus / f"{pool}.jsonl"))
-    return [row["messages"] for row in rows]
+    for row in jsonl.read(corpus / f"{pool}.jsonl"):
+        yield row["messages"]

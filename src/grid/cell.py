@@ -10,10 +10,12 @@ from omegaconf import DictConfig
 
 from src import config
 from src.config import Cell, Data, Model, PretrainedModel, Speech
+from src.data.settings import PublishedData
 from src.evaluate import task_files
 from src.evaluate.harness import SEEDS
 from src.grid.errors import ConfigError
 from src.grid.step import Step
+from src.speech.pretrained import LISTS, PretrainedSpeech
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 STAGES = ("asr", "tts", "sqa")
@@ -94,7 +96,7 @@ class Layout:
         if isinstance(cell.data, Data):
             self.closed_domain(cell.data, cell.speech)
         else:
-            raise NotImplementedError
+            self.published(cell.data, cell.speech)
         self.base = self.scratch(cell.model) if isinstance(cell.model, Model) else self.backbone(cell.model)
 
     def closed_domain(self, data: Data, speech: Speech) -> None:
@@ -106,6 +108,25 @@ class Layout:
         self.vocoder = self.step("vocoder", "vocoder", asdict(speech.vocoder), quantizer=self.quantizer)
         heard = {"corpus": self.corpus, "quantizer": self.quantizer, "vocoder": self.vocoder}
         self.recognizer = self.judge = self.step("recognizer", "recognizer", asdict(speech.recognizer), **heard)
+
+    def published(self, data: PublishedData, speech: PretrainedSpeech) -> None:
+        """Published data and speech components, copied into the store; speech becomes units in shards."""
+        self.corpus = self.step("datasets", "datasets", fields(data))
+        self.clusters = speech.quantizer.clusters
+        components = {
+            role: self.step("pretrained", config["component"], config) for role, config in speech.components().items()
+        }
+        self.vocoder, self.recognizer, self.judge = components["vocoder"], components["recognizer"], None
+        heard = {"corpus": self.corpus, **components, "quantizer": components["encoder"]}
+        if (fitted := speech.kmeans()) is not None:
+            heard["quantizer"] = self.step("kmeans", "kmeans", fitted, **{r: heard[r] for r in ("corpus", "encoder")})
+        shards = {}
+        for name in LISTS:
+            sources = {role: heard[role] for role in speech.heard(name)}
+            for config in speech.utterances(name):
+                role = f"{name}-{config['shard']:03d}"
+                shards[role] = self.step("utterances", f"utterances-{role}", config, **sources)
+        self.units = self.step("gather", "gather", {}, **shards)
 
     def scratch(self, model: Model) -> Step:
         """A base model trained from scratch, with the units in its vocabulary."""
@@ -156,19 +177,32 @@ class Layout:
             "ranks": train.ranks,
             **{
                 key: getattr(train, key)
-                for key in ("warmup_ratio", "min_lr_ratio", "weight_decay", "betas", "max_grad_norm")
+                for key in (
+                    "warmup_ratio", "min_lr_ratio", "weight_decay", "betas", "max_grad_norm", "micro_batch_size",
+                    "gradient_checkpointing", "attention", "fused_loss",
+                )
             },
-        }
+        }  # fmt: skip
         settings = {
             "stage": name,
             "adapter": asdict(train.adapter),
             "optimization": self.optimization(optimization, self.cell.seed),
             "replay": self.replayed(name),
         }
-        inputs = {"base": self.base, "corpus": self.corpus, "units": self.units}
+        inputs = {"base": self.base, name: self.examples(name)}
+        if settings["replay"]:
+            inputs["text"] = self.examples("text", settings["replay"]["pool"])
+            inputs |= {earlier: self.examples(earlier) for earlier in STAGES[: STAGES.index(name)]}
         if name != STAGES[0]:
             inputs["previous"] = self.stage(STAGES[STAGES.index(name) - 1])
         return self.step("train", f"train-{name}" + ("-replay" if settings["replay"] else ""), settings, **inputs)
+
+    def examples(self, name: str, pool: str = "") -> Step:
+        """The tokenized examples of a stage, or of the text in `pool`."""
+        if name == "text":
+            return self.step("examples", "examples-text", {"source": pool}, base=self.base, corpus=self.corpus)
+        settings = {"source": name, "seed": self.cell.seed}
+        return self.step("examples", f"examples-{name}", settings, base=self.base, units=self.units)
 
     def derive(self, chain: Mapping[str, Step]) -> Step:
         """The model of a row that is merged, discounted or both: each theta is discounted, then they are merged."""

@@ -21,6 +21,8 @@ class Example:
 class Chat:
     """Encodes many conversations quickly: the template is rendered once for the text around each turn, the contents are
     tokenized as one batch. That this equals `apply_chat_template` is checked on the first conversation of each call.
+
+    Where the template strips white space around a content, as Llama's does, so does this.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase):
@@ -30,6 +32,8 @@ class Chat:
         rendered: Any = tokenizer.apply_chat_template(
             [{"role": r, "content": m} for r, m in zip(roles, marks, strict=True)], tokenize=False
         )
+        spaced: Any = tokenizer.apply_chat_template([{"role": "user", "content": f"\n {marks[0]} "}], tokenize=False)
+        self.strips = f"\n {marks[0]} " not in spaced
         first, rest = rendered.split(marks[0])
         to_assistant, rest = rest.split(marks[1])
         to_user, rest = rest.split(marks[2])
@@ -49,6 +53,8 @@ class Chat:
             if [turn["role"] for turn in talk] != ["user", "assistant"] * (len(talk) // 2) or not talk:
                 raise ValueError(f"a conversation must alternate user and assistant, got {[t['role'] for t in talk]}")
         contents = [turn["content"] for talk in conversations for turn in talk]
+        if self.strips:
+            contents = [content.strip() for content in contents]
         encoded = iter(self.tokenizer(contents, add_special_tokens=False)["input_ids"] if contents else [])
         examples = []
         for talk in conversations:

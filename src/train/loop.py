@@ -1,5 +1,6 @@
 """The training loop: DeepSpeed, token-exact mean loss, checkpoints that are gone on from to the bit."""
 
+import importlib.util
 import json
 import logging
 import math
@@ -17,10 +18,12 @@ import torch
 from peft import PeftModel
 from torch.nn import functional
 from transformers import get_cosine_with_min_lr_schedule_with_warmup
+from transformers.utils import is_flash_attn_2_available
 
 from src.grid.context import Context, deferred_stop, latest_checkpoint
 from src.model.chat import IGNORE, Example
 from src.train.batches import batches
+from src.train.examples import Selection
 
 log = logging.getLogger(__name__)
 
@@ -51,18 +54,29 @@ class Optimization:
     """Processes that train together."""
     deepspeed: Mapping[str, Any] = field(default_factory=dict)
     """DeepSpeed's own configuration: ZeRO stage, offload, precision."""
+    micro_batch_size: int | None = None
+    """Examples that one rank has in memory at a time; None: all of its share of a batch."""
+    gradient_checkpointing: bool = False
+    attention: str = "sdpa"
+    fused_loss: bool = False
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Optimization":
         return cls(**{**config, "betas": tuple(config["betas"])})
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the model's weights. In bfloat16 DeepSpeed keeps others in float32, which the optimizer updates."""
+        return torch.bfloat16 if self.deepspeed.get("bf16", {}).get("enabled") else torch.float32
+
 
 class ResponseLoss(torch.nn.Module):
-    """Cross-entropy on the labelled tokens; logits are computed only for them."""
+    """Cross-entropy on the labelled tokens; logits are computed only for them, or by Liger in parts alone (`fused`)."""
 
-    def __init__(self, model: torch.nn.Module):
+    def __init__(self, model: torch.nn.Module, fused: bool = False):
         super().__init__()
         self.model = model
+        self.fused = fused
 
     def forward(self, ids: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """The summed loss. ids, labels: [batch, length], padded on the right, where a causal model needs no mask."""
@@ -70,7 +84,46 @@ class ResponseLoss(torch.nn.Module):
         hidden = causal.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
         targets = labels[:, 1:]
         kept = targets != IGNORE
-        return functional.cross_entropy(causal.lm_head(hidden[kept]).float(), targets[kept], reduction="sum")
+        hidden, targets = hidden[kept], targets[kept]
+        if self.fused and len(targets):
+            from liger_kernel.ops.fused_linear_cross_entropy import LigerFusedLinearCrossEntropyFunction
+
+            head = (hidden, causal.lm_head.weight, targets, causal.lm_head.bias)
+            loss: torch.Tensor = LigerFusedLinearCrossEntropyFunction.apply(*head, None, IGNORE, 0.0, 0.0, "sum")[0]
+            return loss
+        return functional.cross_entropy(causal.lm_head(hidden).float(), targets, reduction="sum")
+
+
+def prepare(model: torch.nn.Module, settings: Optimization) -> ResponseLoss:
+    """What DeepSpeed trains: the model with its attention, checkpointing and loss as they are set.
+
+    Raises ValueError, one line, where a setting needs what is not here.
+    """
+    plain: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    if settings.attention == "flash_attention_2" and not is_flash_attn_2_available():
+        raise ValueError("train.attention=flash_attention_2 needs a GPU and the package flash-attn; sdpa needs neither")
+    if settings.fused_loss:
+        stage = settings.deepspeed.get("zero_optimization", {}).get("stage", 0)
+        if stage == 3:
+            raise ValueError("train.fused_loss=true needs the whole head on each GPU, which ZeRO-3 has not: "
+                             "set it to false, or take deepspeed=zero2_bf16")  # fmt: skip
+        if not torch.cuda.is_available() or importlib.util.find_spec("liger_kernel") is None:
+            raise ValueError("train.fused_loss=true needs a GPU and the package liger-kernel "
+                             "(pip install liger-kernel)")  # fmt: skip
+    if plain.config._attn_implementation != settings.attention:
+        plain.set_attn_implementation(settings.attention)
+    if settings.gradient_checkpointing:
+        plain.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return ResponseLoss(model, settings.fused_loss)
+
+
+def turns(batch: Sequence[int], rank: int, world: int, micro: int | None) -> list[Sequence[int]]:
+    """A rank's share of a batch in parts of at most `micro` examples; as many parts on every rank, so that some may be
+    empty."""
+    share = batch[rank::world]
+    size = micro or len(batch)
+    count = math.ceil(len(batch[::world]) / size)
+    return [share[i * size : (i + 1) * size] for i in range(count)]
 
 
 def collate(examples: Sequence[Example], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
@@ -111,10 +164,11 @@ def train(
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(dist_backend="nccl" if torch.cuda.is_available() else "gloo", verbose=False)
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    kept = [example for example in examples if len(example.ids) <= settings.max_length]
+    known = examples.lengths.tolist() if isinstance(examples, Selection) else [len(e.ids) for e in examples]
+    kept = [i for i, length in enumerate(known) if length <= settings.max_length]
     if not kept:
         raise ValueError(f"stage {stage}: max_length={settings.max_length} leaves none of {len(examples)} examples")
-    lengths = [len(example.ids) for example in kept]
+    lengths = [known[i] for i in kept]
     rng = random.Random(f"{settings.seed}-{stage}-batches")
     plan = [
         batch
@@ -131,6 +185,8 @@ def train(
     optimizer = torch.optim.AdamW(
         parameters, lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay, fused=True
     )
+    micro = settings.micro_batch_size
+    most = max(len(turns(batch, 0, world, micro)) for batch in plan)
     schedule = get_cosine_with_min_lr_schedule_with_warmup(
         optimizer,
         math.ceil(settings.warmup_ratio * len(plan)),
@@ -138,12 +194,13 @@ def train(
         min_lr_rate=settings.min_lr_ratio,
     )
     engine, *_ = deepspeed.initialize(
-        model=ResponseLoss(model),
+        model=prepare(model, settings),
         model_parameters=parameters,
         optimizer=optimizer,
         lr_scheduler=schedule,
         config={
             "train_micro_batch_size_per_gpu": 1,
+            "gradient_accumulation_steps": min(most, 2),  # the loop says where a batch ends; this, that some have turns
             "gradient_clipping": settings.max_grad_norm,
             "steps_per_print": 10**9,
             "zero_allow_untested_optimizer": True,
@@ -168,22 +225,30 @@ def train(
             # dropout is a function of seed, step and rank: no state of a generator has to be kept for a resumed run
             torch.manual_seed((settings.seed * len(plan) + step) * world + rank)
             batch = plan[step]
-            ids, labels = collate([kept[i] for i in batch[rank::world] or batch[:1]], engine.device)
-            if not batch[rank::world]:  # fewer examples than ranks: this one has no share of the loss
-                labels = torch.full_like(labels, IGNORE)
-            labelled = sum(label != IGNORE for i in batch for label in kept[i].labels[1:])
-            loss = engine(ids, labels) * (world / labelled)
-            engine.backward(loss)
+            read = {i: examples[kept[i]] for i in batch}
+            labelled = sum(label != IGNORE for i in batch for label in read[i].labels[1:])
+            parts = turns(batch, rank, world, micro)
+            total = torch.zeros((), device=engine.device)
+            for turn, part in enumerate(parts):
+                ids, labels = collate([read[i] for i in part or batch[:1]], engine.device)
+                if not part:  # fewer examples than ranks: this one has no share of the loss
+                    labels = torch.full_like(labels, IGNORE)
+                if most > 1:
+                    engine.set_gradient_accumulation_boundary(turn + 1 == len(parts))
+                loss = engine(ids, labels) * (world / labelled)
+                engine.backward(loss, scale_wrt_gas=False)
+                total += loss.detach()
             rate = engine.get_lr()[0]
-            if not math.isfinite(value := _mean_over_ranks(loss.detach(), world)):
+            if not math.isfinite(value := _mean_over_ranks(total, world)):
                 raise TrainingDiverged(f"stage {stage}: the loss is {value} at step {step + 1} of {len(plan)}, "
                                        f"learning rate {rate:.3g}; try a lower train.lr")  # fmt: skip
             logged = (step + 1) % METRICS_EVERY == 0 or step + 1 == len(plan)
-            sharded = engine.zero_optimization_stage() > 0
-            if logged and not sharded:
+            # ZeRO, and what keeps weights in float32 beside those in bfloat16, take the gradients and leave their norm
+            taken = engine.optimizer is not optimizer
+            if logged and not taken:
                 norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]).item()
             engine.step()
-            if logged and sharded:  # the gradients are gone, but ZeRO keeps the norm of its last step
+            if logged and taken:
                 norm = float(engine.get_global_grad_norm())
             state["tokens"] += sum(lengths[i] for i in batch)
             state["step"] = step + 1
@@ -251,7 +316,9 @@ def _agree(wish: int, world: int, device: torch.device) -> int:
 def _checkpoint(engine: Any, context: Context, state: dict[str, Any], rank: int, world: int) -> None:
     """Save everything that the next step depends on; the one before is removed only then."""
     tag = f"step-{state['step']}"
-    engine.save_checkpoint(str(context.checkpoints), tag=tag, client_state={"state": json.dumps(state)})
+    client = {"state": json.dumps(state)}
+    # what is frozen is in the base model
+    engine.save_checkpoint(str(context.checkpoints), tag=tag, client_state=client, exclude_frozen_parameters=True)
     if world > 1:
         torch.distributed.barrier()  # no rank leaves before all have written
     if rank == 0:
@@ -259,7 +326,7 @@ def _checkpoint(engine: Any, context: Context, state: dict[str, Any], rank: int,
 
 
 def _resume(engine: Any, checkpoint: Path) -> dict[str, Any]:
-    path, client = engine.load_checkpoint(str(checkpoint.parent), tag=checkpoint.name)
+    path, client = engine.load_checkpoint(str(checkpoint.parent), tag=checkpoint.name, load_module_strict=False)
     if path is None:
         raise RuntimeError(f"{checkpoint} cannot be loaded; remove that folder to start the stage again")
     state: dict[str, Any] = json.loads(client["state"])

@@ -101,7 +101,7 @@ class Training:
     """A setting, as far as it decides what is needed."""
 
     batch: int
-    """Examples on one GPU at a time; gradient accumulation does not count."""
+    """Examples on one GPU at a time: the micro-batch, however many of them make a step."""
     length: int
     """Tokens of an example, with padding."""
     gpus: int = 1
@@ -115,7 +115,7 @@ class Training:
     labelled: float = 1.0
     """Share of the tokens that have a label: logits are made for these alone."""
     reduce_bucket: int = 5 * 10**8
-    """Elements of ZeRO's buffer for gradients: DeepSpeed's reduce_bucket_size."""
+    """Elements of ZeRO's buffers for gradients: DeepSpeed's reduce_bucket_size, and twice that with overlap_comm."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.zero_stage <= 3:
@@ -436,16 +436,15 @@ def tokens_per_second(model: Model, training: Training, peak_tflops: float, util
     return training.gpus * peak_tflops * 1e12 * utilization / flops_per_token(model, training)
 
 
-def disk(model: Model, training: Training, merged_element: int = 4, with_frozen: bool = True) -> Disk:
+def disk(model: Model, training: Training, merged_element: int = 4) -> Disk:
     """Bytes on disk.
 
-    merged_element: bytes of an element of a merge's result. with_frozen: whether a checkpoint repeats the weights that
-    are not trained, as DeepSpeed's does unless `exclude_frozen_parameters` is set. ZeRO-3 keeps the trained ones only
-    with the optimizer's states.
+    merged_element: bytes of an element of a merge's result. A checkpoint holds what is trained and all shares of the
+    optimizer's states; with ZeRO-3 the former is only in the latter.
     """
     e = training.element
     states = optimizer_bytes(model.trainable, replace(training, gpus=1))
-    weights = (model.all - model.trainable if with_frozen else 0) + (model.trainable if training.zero_stage < 3 else 0)
+    weights = model.trainable if training.zero_stage < 3 else 0
     return Disk(
         checkpoint=weights * e + states,
         artifact=model.trainable * e,

@@ -5,51 +5,60 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer
-
 from src.data import jsonl
 from src.data.replay import sample_earlier
-from src.data.stages import EXAMPLES, STAGES, Conversation, text_pool
+from src.data.stages import STAGES
 from src.grid.context import Context
 from src.model import adapter
 from src.model.adapter import AdapterConfig
-from src.model.chat import Chat
+from src.train.examples import Selection, Stored
 from src.train.loop import Optimization, gathered, train
 
 
-def stage_conversations(
-    stage: str, replay: Mapping[str, Any] | None, corpus: Path, units: Path, seed: int
-) -> tuple[list[Conversation], dict[str, int]]:
-    """The stage's own examples and what is replayed of the stages and the text before it; counts by origin."""
-    own = EXAMPLES[stage](units, seed)
-    counts = {stage: len(own)}
+def stage_examples(
+    stage: str, replay: Mapping[str, Any] | None, inputs: Mapping[str, Path], seed: int
+) -> dict[str, tuple[Stored, list[int]]]:
+    """What is trained on, by origin: all of the stage's own examples, and those replayed of the text and the stages
+    before it.
+
+    inputs: the artifacts of examples by stage, and `text`.
+    """
+    own = Stored(inputs[stage])
+    chosen = {stage: (own, list(range(len(own))))}
     if replay is None:
-        return own, counts
-    before = STAGES[: STAGES.index(stage)]
-    earlier = {"text": text_pool(corpus, replay["pool"])} | {name: EXAMPLES[name](units, seed) for name in before}
+        return chosen
+    earlier = {name: Stored(inputs[name]) for name in ("text", *STAGES[: STAGES.index(stage)])}
+    sizes = {name: len(stored) for name, stored in earlier.items()}
     ratios = {name: replay["text_ratio"] if name == "text" else replay["ratio"] for name in earlier}
-    replayed = sample_earlier(earlier, ratios, replay["basis"], len(own), f"{seed}-{stage}")
-    counts |= {name: len(examples) for name, examples in replayed.items()}
-    return own + [talk for examples in replayed.values() for talk in examples], counts
+    replayed = sample_earlier(sizes, ratios, replay["basis"], len(own), f"{seed}-{stage}")
+    return chosen | {name: (earlier[name], rows) for name, rows in replayed.items()}
 
 
 def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: Context) -> dict[str, Any]:
-    """config: stage, seed, adapter, optimization, replay. inputs: base, corpus, units and, after ASR, previous.
+    """config: stage, seed, adapter, optimization, replay. inputs: base; after ASR, previous; examples by the name of
+    their stage: its own and, with replay, those before it and `text`.
 
     Writes adapter/, full.safetensors and metrics.jsonl.
     """
     settings = Optimization.of(config["optimization"])
-    base, previous = inputs["base"], inputs.get("previous")
-    tokenizer = AutoTokenizer.from_pretrained(base / "model")
-    conversations, counts = stage_conversations(
-        config["stage"], config["replay"], inputs["corpus"], inputs["units"], settings.seed
+    chosen = stage_examples(config["stage"], config["replay"], inputs, settings.seed)
+    model = adapter.trainable(
+        inputs["base"], inputs.get("previous"), AdapterConfig.of(config["adapter"]), settings.seed, settings.dtype
     )
-    examples = Chat(tokenizer).encode(conversations)
-    model = adapter.trainable(base, previous, AdapterConfig.of(config["adapter"]), settings.seed)
-    history = train(model, examples, settings, config["stage"], context)
+    history = train(model, Selection(list(chosen.values())), settings, config["stage"], context)
     with gathered(model):
         if int(os.environ["RANK"]) == 0:
             adapter.save(model, out)
     if int(os.environ["RANK"]) == 0:
         jsonl.write(out / "metrics.jsonl", history.metrics)
-    return history.summary | {"counts": counts}
+    return history.summary | {"data": _data(chosen, settings.max_length)}
+
+
+def _data(chosen: Mapping[str, tuple[Stored, list[int]]], longest: int) -> dict[str, Any]:
+    """How many examples of each origin were trained on, and how many were not."""
+    counts = {}
+    for name, (stored, rows) in chosen.items():
+        dropped = int((stored.lengths[rows] > longest).sum())
+        reasons = {f"longer than {longest} tokens": dropped} if dropped else {}
+        counts[name] = {"kept": len(rows) - dropped, "dropped": reasons}
+    return counts

@@ -22,9 +22,9 @@ from src.model import adapter
 from src.model.adapter import AdapterConfig
 from src.model.difference import changed_keys
 from src.train import memory
-from src.train.loop import ResponseLoss
+from src.train.loop import Optimization, prepare
 from src.train.memory import Training, describe, disk, estimate, flops_per_token, optimizer_bytes, remedy
-from tests.conftest import TINY_ADAPTER
+from tests.conftest import TINY_ADAPTER, TINY_OPTIMIZATION
 from tests.model.test_backbone import OTHERS, plain_model
 
 LLAMA_8B = LlamaConfig(
@@ -41,6 +41,7 @@ PAPER = AdapterConfig(
     full_last_layers=5,
 )
 PAPER_ASR = Training(batch=4, length=800, gpus=4, zero_stage=2)
+SETTINGS = Optimization.of(TINY_OPTIMIZATION)
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
@@ -65,8 +66,10 @@ def test_counts_are_those_of_the_model_that_is_trained(kind: str, tmp_path: Path
     assert model.head_trained
     plain = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     assert model.total == plain.num_parameters()
-    adapter.save(peft, tmp_path)
-    assert model.changed == sum(plain.get_parameter(name).numel() for name in changed_keys(tmp_path, tmp_path))
+    stage = tmp_path / "stage"
+    stage.mkdir()
+    adapter.save(peft, stage)
+    assert model.changed == sum(plain.get_parameter(name).numel() for name in changed_keys(tmp_path, stage))
 
 
 def test_the_paper_s_model() -> None:
@@ -124,10 +127,8 @@ def test_activations_are_what_autograd_keeps(
     kind: str, precision: Any, dropout: float, checkpointing: bool, tmp_path: Path
 ) -> None:
     config, adapted = tiny(tmp_path, kind, dropout)
-    peft = adapter.trainable(tmp_path, None, adapted, 0).to(DTYPES[precision])
-    if checkpointing:
-        peft.gradient_checkpointing_enable()
-    peft.train()
+    peft = adapter.trainable(tmp_path, None, adapted, 0, DTYPES[precision])
+    learner = prepare(peft, replace(SETTINGS, gradient_checkpointing=checkpointing)).train()
     training = Training(batch=3, length=50, precision=precision, gradient_checkpointing=checkpointing)
     own = {p.untyped_storage().data_ptr() for p in [*peft.parameters(), *peft.buffers()]}
     kept: dict[int, torch.Tensor] = {}
@@ -139,7 +140,7 @@ def test_activations_are_what_autograd_keeps(
 
     ids = torch.randint(config.vocab_size, (training.batch, training.length))
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        ResponseLoss(peft)(ids, ids)
+        learner(ids, ids)
     measured = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
     measured -= 4 * config.vocab_size * training.batch * (training.length - 1)  # log-probabilities, part of the logits
     model = describe(config, adapted)
@@ -156,14 +157,12 @@ def test_the_peak_is_that_of_all_live_tensors(
 ) -> None:
     """Once where the layers decide it, once where the logits do."""
     config, adapted = tiny(tmp_path, vocab_size=vocabulary, intermediate_size=intermediate, num_hidden_layers=6)
-    peft = adapter.trainable(tmp_path, None, adapted, 0).bfloat16()
-    if checkpointing:
-        peft.gradient_checkpointing_enable()
-    peft.train()
+    peft = adapter.trainable(tmp_path, None, adapted, 0, torch.bfloat16)
+    learner = prepare(peft, replace(SETTINGS, gradient_checkpointing=checkpointing)).train()
     training = Training(batch=8, length=100, gradient_checkpointing=checkpointing)
     ids = torch.randint(vocabulary, (training.batch, training.length))
     with Live(*peft.parameters()) as live:
-        ResponseLoss(peft)(ids, ids).backward()
+        learner(ids, ids).backward()
     model = describe(config, adapted)
     expected = estimate(model, training)
     assert (expected.logits > expected.recomputed) is (vocabulary == 6000 or not checkpointing)
@@ -190,9 +189,7 @@ def test_the_peak_of_the_paper_s_model(checkpointing: bool, monkeypatch: pytest.
     for name, parameter in peft.named_parameters():
         parameter.requires_grad_("lora_" in name or adapter.is_full(name, 32, PAPER))
     assert sum(p.numel() for p in peft.parameters() if p.requires_grad) == model.trainable
-    if checkpointing:
-        peft.gradient_checkpointing_enable()
-    peft.train()
+    prepare(peft, replace(SETTINGS, gradient_checkpointing=checkpointing)).train()
     with FakeTensorMode():
         for module in peft.modules():
             for held in (module._parameters, module._buffers):
@@ -252,7 +249,7 @@ for precision in ("bf16", "fp32"):
         own = {p.data_ptr() for p in model.parameters()}
         weights = [p for p in weights if p.data_ptr() not in own]
         with tempfile.TemporaryDirectory() as folder:
-            engine.save_checkpoint(folder, tag="x")
+            engine.save_checkpoint(folder, tag="x", exclude_frozen_parameters=True)
             size = sum(f.stat().st_size for f in Path(folder).rglob("*") if f.is_file())
         found[f"{precision}-{stage}"] = [sum(t.nbytes for t in moments + weights), size]
 print("RESULT", json.dumps(found))
@@ -295,15 +292,13 @@ def test_flops_are_those_that_torch_counts(kind: str, checkpointing: bool, tmp_p
     config, adapted = tiny(tmp_path, kind, hidden_size=64, intermediate_size=160)
     model = describe(config, adapted)
     peft = adapter.trainable(tmp_path, None, adapted, 0)
-    causal: Any = peft.get_base_model()
-    causal.set_attn_implementation("eager")  # whose products are counted
-    if checkpointing:
-        peft.gradient_checkpointing_enable()
-    peft.train()
+    # the products of eager attention are counted
+    settings = replace(SETTINGS, attention="eager", gradient_checkpointing=checkpointing)
+    learner = prepare(peft, settings).train()
     training = Training(batch=2, length=40, labelled=39 / 40, gradient_checkpointing=checkpointing)
     ids = torch.randint(config.vocab_size, (2, 40))
     with FlopCounterMode(display=False) as counter:
-        ResponseLoss(peft)(ids, ids).backward()
+        learner(ids, ids).backward()
     assert counter.get_total_flops() / 80 == pytest.approx(flops_per_token(model, training), rel=0.01)
 
 

@@ -1,0 +1,173 @@
+"""The examples of a stage, tokenized once: written by a step of their own, mapped into memory by every training.
+
+An artifact holds Arrow files, in the format that `datasets.Dataset.from_file` reads, with a row for each example:
+
+    ids     list<int32>  its tokens
+    spans   list<int32>  where the tokens that are learned begin and end: begin, end, begin, end ...
+    length  int32        its number of tokens
+"""
+
+import itertools
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import pyarrow as pa
+from transformers import AutoTokenizer
+
+from src.data.stages import EXAMPLES, text_pool
+from src.grid.context import Context
+from src.model.chat import IGNORE, Chat, Example
+
+CHUNK = 2048
+"""Conversations that are tokenized, written and found together."""
+FILE_TOKENS = 2**27
+"""Tokens after which a new file begins: 512 MiB."""
+
+SCHEMA = pa.schema([("ids", pa.list_(pa.int32())), ("spans", pa.list_(pa.int32())), ("length", pa.int32())])
+
+
+def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: Context) -> dict[str, Any]:
+    """config: source (asr, tts, sqa, or the name of a pool) and, of a stage, seed. inputs: base, and units or corpus.
+
+    Raises ValueError where the source has no rows.
+    """
+    source = config["source"]
+    if source in EXAMPLES:
+        folder, talks = inputs["units"], EXAMPLES[source](inputs["units"], config["seed"])
+    else:
+        folder, talks = inputs["corpus"], text_pool(inputs["corpus"], source)
+    total = _lines(folder / f"{source}.jsonl")
+    if not total:
+        raise ValueError(f"{folder / source}.jsonl has no rows: there is nothing to train on")
+    chat = Chat(AutoTokenizer.from_pretrained(inputs["base"] / "model"))
+    with Writer(out) as writer:
+        while chunk := list(itertools.islice(talks, CHUNK)):
+            writer.add(chat.encode(chunk))
+            context.report(done=len(writer.lengths), total=total, tokens=writer.tokens)
+    lengths = np.array(writer.lengths)
+    return {
+        "examples": len(lengths),
+        "tokens": int(lengths.sum()),
+        "learned_tokens": writer.learned,
+        "longest": int(lengths.max()),
+        "mean": round(float(lengths.mean()), 1),
+        "data": {source: {"kept": len(lengths), "dropped": {}}},
+    }
+
+
+class Writer:
+    """Writes examples, some thousand at a time, into the Arrow files of a folder."""
+
+    def __init__(self, out: Path, file_tokens: int = FILE_TOKENS):
+        self.out, self.file_tokens = out, file_tokens
+        self.lengths: list[int] = []
+        self.tokens = self.learned = 0
+        self._files = 0
+        self._left = 0
+        self._stream: pa.ipc.RecordBatchStreamWriter | None = None
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._stream is not None:
+            self._stream.close()
+
+    def add(self, examples: Sequence[Example]) -> None:
+        lengths = [len(example.ids) for example in examples]
+        spans = [_spans(example.labels) for example in examples]
+        if self._stream is None or self._left <= 0:
+            if self._stream is not None:
+                self._stream.close()
+            self._stream = pa.ipc.new_stream(str(self.out / f"examples-{self._files:05d}.arrow"), SCHEMA)
+            self._files += 1
+            self._left = self.file_tokens
+        columns = [_lists([np.array(example.ids, np.int32) for example in examples]), _lists(spans),
+                   pa.array(lengths, pa.int32())]  # fmt: skip
+        self._stream.write_batch(pa.record_batch(columns, schema=SCHEMA))
+        self.lengths += lengths
+        self.tokens += sum(lengths)
+        self.learned += sum(int(span[1::2].sum() - span[::2].sum()) for span in spans)
+        self._left -= sum(lengths)
+
+
+class Stored(Sequence[Example]):
+    """The examples of an artifact. Only the lengths and what is asked for are read from disk."""
+
+    def __init__(self, folder: Path):
+        files = sorted(folder.glob("*.arrow"))
+        if not files:
+            raise ValueError(f"{folder} has no examples (*.arrow)")
+        table = pa.concat_tables(pa.ipc.open_stream(pa.memory_map(str(file))).read_all() for file in files)
+        self.lengths: np.ndarray = table["length"].to_numpy()
+        """Tokens of each."""
+        self._ids, self._spans = table["ids"].chunks, table["spans"].chunks
+        self._ends = list(itertools.accumulate(len(chunk) for chunk in self._ids))
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @overload
+    def __getitem__(self, i: int) -> Example: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[Example]: ...
+    def __getitem__(self, i: int | slice) -> Example | list[Example]:
+        if isinstance(i, slice):
+            return [self[j] for j in range(*i.indices(len(self)))]
+        i = range(len(self))[i]
+        chunk = bisect_right(self._ends, i)
+        row = i - (self._ends[chunk - 1] if chunk else 0)
+        ids: list[int] = self._ids[chunk][row].as_py()
+        labels = [IGNORE] * len(ids)
+        bounds = self._spans[chunk][row].as_py()
+        for start, end in zip(bounds[::2], bounds[1::2], strict=True):
+            labels[start:end] = ids[start:end]
+        return Example(ids, labels)
+
+
+class Selection(Sequence[Example]):
+    """Some rows of several sets, one set after the other."""
+
+    def __init__(self, parts: Sequence[tuple[Stored, Sequence[int]]]):
+        self._sets = [stored for stored, _ in parts]
+        self._set = np.repeat(np.arange(len(parts)), [len(rows) for _, rows in parts])
+        self._row = np.concatenate([np.asarray(rows, np.int64) for _, rows in parts])
+        self.lengths = np.concatenate([stored.lengths[np.asarray(rows, np.int64)] for stored, rows in parts])
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    @overload
+    def __getitem__(self, i: int) -> Example: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[Example]: ...
+    def __getitem__(self, i: int | slice) -> Example | list[Example]:
+        if isinstance(i, slice):
+            return [self[j] for j in range(*i.indices(len(self)))]
+        return self._sets[self._set[i]][int(self._row[i])]
+
+
+def _lines(file: Path) -> int:
+    with file.open("rb") as opened:
+        return sum(block.count(b"\n") for block in _blocks(opened))
+
+
+def _blocks(opened: Any) -> Iterator[bytes]:
+    while block := opened.read(2**22):
+        yield block
+
+
+def _spans(labels: Sequence[int]) -> np.ndarray:
+    """Where the runs of labelled tokens begin and end."""
+    learned = np.zeros(len(labels) + 2, np.int8)
+    learned[1:-1] = np.array(labels) != IGNORE
+    return np.flatnonzero(np.diff(learned)).astype(np.int32)
+
+
+def _lists(rows: Sequence[np.ndarray]) -> pa.ListArray:
+    offsets = np.zeros(len(rows) + 1, np.int32)
+    np.cumsum([len(row) for row in rows], out=offsets[1:])
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(rows)))
