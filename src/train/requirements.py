@@ -202,13 +202,16 @@ def sharding(deepspeed: Mapping[str, Any]) -> dict[str, Any]:
     def offloaded(what: str) -> bool:
         return (zero.get(what) or {}).get("device", "none") != "none"
 
+    stage = zero.get("stage", 0)
+    bucket = int(zero.get("reduce_bucket_size", Training.reduce_bucket))
+    overlapping = zero.get("overlap_comm", stage == 3)  # DeepSpeed then fills one while it sends the other
     enabled = [name for name in ("bf16", "fp16") if deepspeed.get(name, {}).get("enabled", False)]
     return {
-        "zero_stage": zero.get("stage", 0),
+        "zero_stage": stage,
         "precision": enabled[0] if enabled else "fp32",
         "offload_optimizer": offloaded("offload_optimizer"),
         "offload_parameters": offloaded("offload_param"),
-        "reduce_bucket": int(zero.get("reduce_bucket_size", Training.reduce_bucket)),
+        "reduce_bucket": 2 * bucket if overlapping else bucket,
     }
 
 

@@ -115,7 +115,7 @@ def test_gpu_hours_are_those_of_the_mean_example_on_the_gpu_that_is_named(tmp_pa
                     },
                 }
             },
-            {"zero_stage": 3, "precision": "bf16", "reduce_bucket": 7, "offload_parameters": True,
+            {"zero_stage": 3, "precision": "bf16", "reduce_bucket": 14, "offload_parameters": True,
              "offload_optimizer": False},
         ),
     ],

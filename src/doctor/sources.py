@@ -1,0 +1,124 @@
+"""What a configuration takes from elsewhere: each model, dataset and file, with its setting, size and license."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from src.data import downloads, settings
+from src.evaluate.question_sets import SETS
+
+INDEX = "model.safetensors.index.json"
+MODEL = ("*.safetensors", "*.json", "*.bin", "*.model", "*.txt")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One thing to be had."""
+
+    setting: str
+    where: str
+    """A repository of the hub, a web address, or a path."""
+    revision: str | None = None
+    kind: Literal["model", "dataset"] = "model"
+    """Of a repository."""
+    patterns: tuple[str, ...] = MODEL
+    """The files of a repository that are wanted."""
+    tensors: str = ""
+    """With what the names of the tensors begin that are wanted of a sharded model: only their files are fetched."""
+    gigabytes: float | None = None
+    """About; None: not known before the hub is asked."""
+    licence: str | None = None
+    gated: bool = False
+    """Its page wants an account's consent before it lets anything be downloaded."""
+    stays: bool = False
+    """Read where it lies by later steps, too, and not copied into the store."""
+
+
+@dataclass(frozen=True)
+class Known:
+    licence: str
+    gigabytes: float | None = None
+    gated: bool = False
+
+
+LLAMA = "Llama 3.2 Community License"
+SEAMLESS = "CC-BY-NC 4.0: not for commercial use"
+KNOWN = {
+    "meta-llama/Llama-3.2-11B-Vision": Known(f"{LLAMA}, with its clause on the European Union", 21.3, True),
+    "meta-llama/Llama-3.2-1B": Known(LLAMA, 2.5, True),
+    "meta-llama/": Known("a Llama Community License", None, True),
+    "Qwen/Qwen2.5-1.5B": Known("Apache-2.0", 3.1),
+    "https://dl.fbaipublicfiles.com/seamlessM4T/models/unit_extraction/xlsr2_1b_v2.pt": Known(SEAMLESS, 3.9),
+    "https://dl.fbaipublicfiles.com/seamlessM4T/models/unit_extraction/kmeans_10k.npy": Known(SEAMLESS, 0.05),
+    "https://dl.fbaipublicfiles.com/seamlessM4T/": Known(SEAMLESS),
+    "facebook/seamless-m4t-v2-large": Known(SEAMLESS, 5.0),
+    "facebook/hubert-base-ls960": Known("Apache-2.0", 0.4),
+    "openai/whisper-large-v3": Known("Apache-2.0", 3.1),
+    "openai/whisper-": Known("Apache-2.0"),
+    "microsoft/speecht5_tts": Known("MIT", 0.6),
+    "microsoft/speecht5_hifigan": Known("MIT", 0.05),
+}
+"""Beginning of an id or address -> what is known of it without asking; the first that fits counts."""
+
+
+def known(where: str) -> Known | None:
+    """What is known of an id or address of the hub."""
+    return next((told for start, told in KNOWN.items() if where.startswith(start)), None)
+
+
+def sources(cell: Mapping[str, Any]) -> list[Source]:
+    """All that a row's configuration names and that is not made by the plan itself."""
+    found = [*_model(cell["model"]), *_speech(cell["speech"]), *_data(cell["data"])]
+    return list({(source.where, source.revision, source.patterns): source for source in reversed(found)}.values())[::-1]
+
+
+def _source(setting: str, where: str, revision: str | None = None, **more: Any) -> Source:
+    told = known(where) or Known("")
+    facts = {"gigabytes": told.gigabytes, "licence": told.licence or None, "gated": told.gated}
+    return Source(setting, where, revision, **facts | more)
+
+
+def _model(model: Mapping[str, Any]) -> list[Source]:
+    if model["name"] != "pretrained":
+        return []
+    from src.model.backbone import WANTED
+
+    return [_source("model.pretrained", model["pretrained"], model["revision"], patterns=tuple(WANTED))]
+
+
+def _speech(speech: Mapping[str, Any]) -> list[Source]:
+    if speech["name"] != "pretrained":
+        return []
+    spoken, vocoder = speech["synthesizer"], speech["vocoder"]
+    found = [_source("speech.encoder.model", speech["encoder"]["model"], speech["encoder"]["revision"])]
+    if speech["quantizer"]["centroids"]:
+        found.append(_source("speech.quantizer.centroids", speech["quantizer"]["centroids"]))
+    for setting, own in (("aligner.whisper", speech["aligner"]["whisper"]), ("recognizer", speech["recognizer"])):
+        found.append(_source(f"speech.{setting}.model", own["model"], own["revision"]))
+    vocoded = ("config.json", INDEX, "model*.safetensors")
+    return [
+        *found,
+        _source("speech.synthesizer.model", spoken["model"], spoken["revision"]),
+        _source("speech.synthesizer.vocoder", spoken["vocoder"], spoken["vocoder_revision"]),
+        _source("speech.synthesizer.xvectors", spoken["xvectors"], kind="dataset", patterns=("spkrec-xvect.zip",),
+                gigabytes=0.02),
+        _source("speech.vocoder.model", vocoder["model"], vocoder["revision"], patterns=vocoded, tensors="vocoder."),
+    ]  # fmt: skip
+
+
+def _data(data: Mapping[str, Any]) -> list[Source]:
+    if data["name"] != "published":
+        return []
+    made = settings.from_mapping({key: value for key, value in data.items() if key != "name"})
+    fetched = downloads.downloads(made)
+    found = [
+        Source(one.setting, one.repository, one.revision, "dataset", one.patterns, gigabytes=one.gigabytes,
+               licence=one.license, stays=name == "speech")
+        for name, one in fetched.items()
+    ]  # fmt: skip
+    for name in ("speech", "text", "ifeval", *SETS):
+        section = data["questions"][name] if name in SETS else data[name]
+        if section["path"] is not None:
+            place = f"questions.{name}" if name in SETS else name
+            found.append(Source(f"data.{place}.path", section["path"], stays=name == "speech"))
+    return found

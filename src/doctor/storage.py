@@ -1,0 +1,46 @@
+"""Free space against what the plan and its downloads will take."""
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from src.doctor.finding import Finding, no, ok
+from src.grid.plan import Plan
+from src.train.requirements import Requirement
+
+
+def storage(
+    plan: Plan, store: Path, needed: Iterable[Requirement], cache: Path | None, download: float
+) -> list[Finding]:
+    """download: gigabytes that the hub's `cache` (None: nothing is to be downloaded) will grow by."""
+    training = {each.step.name: each.disk for each in needed if not each.cached}
+    artifacts = sum(
+        training[name].artifact / 1e9 if name in training else entry.megabytes / 1e3
+        for name, entry in plan.entries.items()
+        if not entry.cached
+    )
+    checkpoint = max((disk.checkpoint for disk in training.values()), default=0) / 1e9
+    wanted = {"store": (_there(store), artifacts + checkpoint)}
+    if cache is not None:
+        wanted["hub's cache"] = (_there(cache), download)
+    shared = cache is not None and wanted["store"][0].stat().st_dev == wanted["hub's cache"][0].stat().st_dev
+    if shared:
+        wanted = {"store and hub's cache": (_there(store), artifacts + checkpoint + download)}
+    return [_enough(what, folder, gigabytes) for what, (folder, gigabytes) in wanted.items()]
+
+
+def _enough(what: str, folder: Path, gigabytes: float) -> Finding:
+    free = shutil.disk_usage(folder).free / 1e9
+    told = f"disk for the {what}: about {gigabytes:.1f} GB are needed, {free:.0f} GB are free at {folder}"
+    if free < gigabytes:
+        other = "HF_HOME=/a/larger/disk" if what == "hub's cache" else "outputs=/a/larger/disk"
+        return no(told, f"make room there, or {other}")
+    return ok(told)
+
+
+def _there(folder: Path) -> Path:
+    """The folder, or the nearest above it that there is."""
+    folder = folder.expanduser().absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return folder
