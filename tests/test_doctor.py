@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from src.doctor import gpus as gpus_module
-from src.doctor import services, software, storage
-from src.doctor.__main__ import compose, single
-from src.doctor.finding import Finding
-from src.doctor.sources import sources
+from src.doctor import compose, single
 from src.grid.plan import make_plan
 from src.grid.store import Store
+from src.machine import gpus as gpus_module
+from src.machine import services, software, storage
+from src.machine.finding import Finding
+from src.machine.sources import sources
 from src.train.requirements import Gpu, requirements
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -98,7 +98,7 @@ def test_the_laptop_is_ready_without_torch_or_a_network(tmp_path: Path) -> None:
     assert any(line.startswith("Python 3.") for line in found(done, "ok"))
     assert "nothing is downloaded" in done.stdout and "espeak-ng" in done.stdout
     assert list(tmp_path.iterdir()) == []  # nothing was written
-    code = "import sys; from src.doctor.__main__ import main; main(['profile=laptop']); print('torch' in sys.modules)"
+    code = "import sys; from src.doctor import main; main(['profile=laptop']); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.endswith("\nFalse\n")
 

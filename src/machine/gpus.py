@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from src.doctor.finding import Finding, no, note, ok
-from src.doctor.software import cuda_of_torch
 from src.grid.devices import Device, visible
+from src.machine.finding import Finding, no, note, ok
+from src.machine.software import cuda_of_torch
 from src.train.memory import GIB
 from src.train.requirements import Gpu, Requirement, refusal
 

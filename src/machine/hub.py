@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
-from src.doctor.finding import Finding, no, note, ok, unknown
-from src.doctor.sources import INDEX, Source
 from src.grid.plan import Plan
 from src.grid.step import canonical
+from src.machine.finding import Finding, no, note, ok, unknown
+from src.machine.sources import INDEX, Source
 
 TIMEOUT = 5.0
 """Seconds that an answer may take."""

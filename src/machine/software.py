@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from src.doctor.finding import Finding, no, note, ok
+from src.machine.finding import Finding, no, note, ok
 
 PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 

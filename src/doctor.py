@@ -19,18 +19,18 @@ from hydra.core.override_parser.types import ChoiceSweep
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from src.doctor import hub
-from src.doctor.finding import Finding, lines, note
-from src.doctor.gpus import gpus
-from src.doctor.services import is_slurm, slurm, wandb
-from src.doctor.software import software
-from src.doctor.sources import sources
-from src.doctor.storage import storage
 from src.grid.arguments import command_parser
 from src.grid.cell import CONF, Row, row
 from src.grid.errors import ConfigError
 from src.grid.plan import make_plan
 from src.grid.store import Store
+from src.machine import hub
+from src.machine.finding import Finding, lines, note
+from src.machine.gpus import gpus
+from src.machine.services import is_slurm, slurm, wandb
+from src.machine.software import software
+from src.machine.sources import sources
+from src.machine.storage import storage
 from src.train.requirements import Gpu, requirements
 
 

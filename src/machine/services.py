@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Mapping
 from typing import Any
 
-from src.doctor.finding import Finding, no, note, ok, unknown
+from src.machine.finding import Finding, no, note, ok, unknown
 from src.report.track import has_key
 
 COMMANDS = ("sbatch", "srun", "squeue", "scontrol", "scancel")

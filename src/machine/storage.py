@@ -4,8 +4,8 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from src.doctor.finding import Finding, no, ok
 from src.grid.plan import Plan
+from src.machine.finding import Finding, no, ok
 from src.train.requirements import Requirement
 
 

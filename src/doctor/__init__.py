@@ -1,1 +1,0 @@
-"""Whether this machine is ready for a profile: `python -m src.doctor profile=paper`."""
