@@ -28,6 +28,8 @@ from src.train.examples import Selection
 log = logging.getLogger(__name__)
 
 METRICS_EVERY = 10
+SAVING = 20
+"""Times as long as a checkpoint took passes before the next: those of a large model are many gigabytes."""
 GO_ON, SAVE, STOP = range(3)
 
 
@@ -153,7 +155,8 @@ def train(
 ) -> History:  # fmt: skip
     """Train `model` in place; goes on from the checkpoint in `context.work`, if there is one.
 
-    Saves every `context.checkpoint_seconds`, and when it is asked to stop; it ends the process then.
+    Saves every `context.checkpoint_seconds`, or less often where that would take more than a twentieth of the time, and
+    when it is asked to stop; it ends the process then.
 
     Every rank calls this with the same examples and takes its share of each batch. The loss is the mean over all
     labelled tokens of the global batch, whatever the number of ranks.
@@ -219,6 +222,7 @@ def train(
     first, tokens_before = state["step"], state["tokens"]
     started = saved = logged_at = time.monotonic()
     tokens_logged = tokens_before
+    pause = context.checkpoint_seconds
 
     with deferred_stop():
         for step in range(first, len(plan)):
@@ -268,11 +272,13 @@ def train(
                 state["throughput"].append([step + 1, speed])
                 context.add_metrics(state["metrics"][-1] | {"tokens_per_second": speed})
                 context.report(done=step + 1, total=len(plan), tokens_per_second=speed, **state["metrics"][-1])
-            due = step + 1 < len(plan) and time.monotonic() - saved > context.checkpoint_seconds
+            due = step + 1 < len(plan) and time.monotonic() - saved > pause
             wish = _agree(STOP if context.stop_requested else SAVE if due else GO_ON, world, engine.device)
             if wish != GO_ON:
+                began = time.monotonic()
                 _checkpoint(engine, context, state, rank, world)
                 saved = time.monotonic()
+                pause = max(context.checkpoint_seconds, SAVING * (saved - began))
             if wish == STOP:
                 log.info("stage %s: asked to stop, saved at step %d of %d", stage, step + 1, len(plan))
                 context.stop()
@@ -292,8 +298,8 @@ def train(
 
 
 def gathered(model: torch.nn.Module) -> AbstractContextManager[None]:
-    """Within it, every rank has the whole of each parameter, which ZeRO-3 leaves in shares. All ranks must enter."""
-    shared = [parameter for parameter in model.parameters() if hasattr(parameter, "ds_id")]
+    """Within it, every rank has the whole of each trained parameter, which ZeRO-3 leaves in shares. All must enter."""
+    shared = [p for p in model.parameters() if p.requires_grad and hasattr(p, "ds_id")]
     gather: AbstractContextManager[None] = deepspeed.zero.GatheredParameters(shared, enabled=bool(shared))
     return gather
 

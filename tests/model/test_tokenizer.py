@@ -63,6 +63,18 @@ def test_loss_is_on_the_response_alone(tokenizer: PreTrainedTokenizerFast) -> No
     assert all(label in (IGNORE, i) for i, label in zip(example.ids, example.labels, strict=True))
 
 
+def test_white_space_is_stripped_where_the_template_does_so(tokenizer: PreTrainedTokenizerFast) -> None:
+    said = {"role": "assistant", "content": " rome\n\n"}
+    talks = [[{"role": "user", "content": f" {text}\n"}, said] for text in ("say paris", "the")]
+    template = str(tokenizer.chat_template)
+    stripping = build_tokenizer(WORDS, 5)
+    stripping.chat_template = template.replace("message['content']", "message['content'] | trim")
+    for each in (tokenizer, stripping):
+        rendered: list[Any] = [each.apply_chat_template(talk, return_dict=True) for talk in talks]
+        assert [example.ids for example in Chat(each).encode(talks)] == [r["input_ids"] for r in rendered]
+    assert Chat(stripping).strips and not Chat(tokenizer).strips
+
+
 def test_turns_must_alternate(tokenizer: PreTrainedTokenizerFast) -> None:
     with pytest.raises(ValueError, match="alternate"):
         Chat(tokenizer).encode([[{"role": "assistant", "content": "paris"}]])

@@ -100,7 +100,7 @@ def test_frames_that_repeat_stay_where_units_are_frames(tiny_base: Path, tmp_pat
         inputs = {"base": tiny_base, "units": folder}
         examples.run({"source": "asr", "seed": 0}, inputs, out, Context(tmp_path, "examples"))
         tokenizer = AutoTokenizer.from_pretrained(tiny_base / "model")
-        found: list[str] = tokenizer.convert_ids_to_tokens(Stored(out)[0].ids)
+        found = tokenizer.convert_ids_to_tokens(Stored(out)[0].ids)
         return [token for token in found if prompts.UNIT.fullmatch(token)]
 
     assert tokens(repeats=True) == ["<|1|>", "<|1|>", "<|1|>", "<|2|>"]

@@ -120,7 +120,7 @@ def test_killed_and_resumed_ends_with_the_same_bits(run: Run, zero: int, bf16: b
 def test_micro_batches_add_up_to_the_batch(run: Run, zero: int, ranks: int) -> None:
     """Batches of seven in turns of two, of which the second rank's last is empty; the last batch has one turn."""
     config = {"adapter": {**TINY_ADAPTER, "dropout": 0.0}}
-    sizes = {"batch_tokens": None, "batch_size": 7, "lr": 2e-4}
+    sizes: dict[str, Any] = {"batch_tokens": None, "batch_size": 7, "lr": 2e-4}
     whole, first = run("whole", ranks, config | deepspeed(zero, **sizes))
     parts, second = run("parts", ranks, config | deepspeed(zero, **sizes, micro_batch_size=2))
     assert first["steps"] == second["steps"] == 12
@@ -163,7 +163,7 @@ def test_every_deepspeed_configuration_agrees(run: Run, name: str) -> None:
 def test_bfloat16_learns_what_float32_learns(run: Run, tiny_base: Path, name: str) -> None:
     """At a learning rate whose steps are below the precision of a bfloat16: the weights that are updated are not."""
     shared = {"adapter": {**TINY_ADAPTER, "dropout": 0.0}}
-    sizes = {"batch_tokens": None, "batch_size": 8, "epochs": 4, "lr": 2e-5}
+    sizes: dict[str, Any] = {"batch_tokens": None, "batch_size": 8, "epochs": 4, "lr": 2e-5}
     plain, _ = run("plain", config=shared | deepspeed(0, **sizes))
     settings = yaml.safe_load((ROOT / "conf" / "deepspeed" / f"{name}.yaml").read_text()) | {"bf16": {"enabled": True}}
     if settings["zero_optimization"]["stage"] == 3:
