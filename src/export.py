@@ -22,6 +22,7 @@ from launchers.states import find_grid
 from src.grid.arguments import command_parser
 from src.grid.cell import Row
 from src.grid.errors import ConfigError
+from src.grid.files import permit_as
 from src.grid.plan import Plan
 from src.grid.step import Step
 from src.grid.store import Store
@@ -56,6 +57,7 @@ def export(line: Line, row: Row, store: Store, out: Path) -> None:
         materialize(store.folder(base), store.folder(model), half, linked=False)
         write_generation_config(half, responses.config["decoding"])
         (half / "README.md").write_text(card.render(line, row, store, half), encoding="utf-8")
+        permit_as(half / "README.md", half.iterdir())
 
 
 def export_parts(line: Line, row: Row, store: Store, out: Path) -> None:
@@ -79,6 +81,7 @@ def export_parts(line: Line, row: Row, store: Store, out: Path) -> None:
             part = store.folder(merge.inputs[role])
             materialize(store.folder(base), part, half / role, dtype=torch.float32, linked=False)
         shutil.copyfile(store.folder(merge) / "mergekit.yaml", half / "mergekit.yaml")
+        permit_as(half / "mergekit.yaml", (file for file in half.rglob("*") if file.is_file()))
 
 
 def _complete(line: Line, row: Row, store: Store, steps: Sequence[Step]) -> None:

@@ -157,6 +157,7 @@ def test_it_is_the_whole_model_and_a_copy(exported: Path, models: Path) -> None:
     expected, found = folded(models / "base", models / "stage").state_dict(), load_all(exported)
     assert found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in found)
     assert all(file.stat().st_nlink == 1 and not file.is_symlink() for file in exported.iterdir())
+    assert len({file.stat().st_mode for file in exported.iterdir()}) == 1, "safetensors writes for the owner alone"
 
 
 @pytest.mark.slow
@@ -199,9 +200,10 @@ def test_lm_eval_takes_the_folder(exported: Path, tmp_path: Path) -> None:
 def save_base(folder: Path, dtype: torch.dtype) -> None:
     """A random model and its tokenizer."""
     tokenizer = build_tokenizer(["red", "blue"], UNITS)
-    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
+    sizes: Any = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
     torch.manual_seed(0)
-    LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **sizes)).to(dtype).save_pretrained(folder)
+    model: Any = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **sizes))
+    model.to(dtype).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 

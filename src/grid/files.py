@@ -3,6 +3,8 @@
 import os
 import shutil
 import socket
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -21,3 +23,13 @@ def link(file: Path, target: Path) -> None:
         raise  # it may be a link already, and a copy would be written into what it shares
     except OSError:
         shutil.copyfile(file, target)
+
+
+def permit_as(new: Path, files: Iterable[Path]) -> None:
+    """Give files the permissions of `new`, which a plain open() has made: safetensors writes files that their owner
+    alone may read, whatever the umask."""
+    mode = new.stat().st_mode & 0o777
+    for file in files:
+        with suppress(PermissionError):  # a link to the file of somebody else, who has done it
+            if file.stat().st_mode & 0o777 != mode:
+                file.chmod(mode)

@@ -24,7 +24,7 @@ from typing import Any
 
 from src.grid.bodies import BODIES
 from src.grid.errors import StepError
-from src.grid.files import write_whole
+from src.grid.files import permit_as, write_whole
 from src.grid.step import Step, canonical
 
 log = logging.getLogger(__name__)
@@ -100,6 +100,7 @@ class Store:
             _sync(file)
         target = out / "manifest.json"
         target.write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
+        permit_as(target, files.values())
         _sync(target)
         for directory in (*(d for d in out.rglob("*") if d.is_dir()), out):
             _sync(directory)

@@ -133,3 +133,21 @@ def test_measured_times_are_shared_between_seeds() -> None:
     other = {"lr": 1e-3, "seed": 5, "nested": [{"seed": 6, "n": 2}]}
     assert same_work("train", "a", config) == same_work("train", "a", other)
     assert same_work("train", "a", config) != same_work("train", "a", {**config, "lr": 2e-3})
+
+
+@pytest.mark.parametrize("umask", [0o002, 0o027])
+def test_a_group_reads_what_it_may_by_the_umask(umask: int, tmp_path: Path, step: Step) -> None:
+    """safetensors leaves files that their owner alone may read."""
+    store, out = Store(tmp_path), tmp_path / "out"
+    before = os.umask(umask)
+    try:
+        (out / "folder").mkdir(parents=True)
+        for name in ("one", "folder/two"):
+            (out / name).write_text("1")
+            (out / name).chmod(0o600)
+        folder = store.publish(step, out, {}, 1.0)
+    finally:
+        os.umask(before)
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    assert len(files) == 3 and {file.stat().st_mode & 0o777 for file in files} == {0o666 & ~umask}
+    assert store.lookup(step, rehash=True) == folder

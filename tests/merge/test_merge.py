@@ -54,7 +54,7 @@ WHOLE = ("summed", "scaled")
 CHANGED = {*FULL, *(f"model.layers.{i}.self_attn.{p}_proj.weight" for i in (0, 1) for p in "qkv")}
 
 
-def merge(store: Path, config: dict, inputs: dict, context: SimpleNamespace, name: str) -> Path:
+def merge(store: Path, config: dict, inputs: dict, context: Any, name: str) -> Path:
     out = store / name
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
