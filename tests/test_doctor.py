@@ -331,6 +331,17 @@ def test_disk_is_counted_together_where_store_and_cache_share_one(
     training = sum(each.disk.artifact for each in needed) + max(each.disk.checkpoint for each in needed)
     others = sum(e.megabytes * 1e6 for e in plan.entries.values() if e.step.kind != "train")
     assert about[1] == pytest.approx((training + others) / 1e9, abs=0.06)
+    # a merge needs more than a checkpoint while it runs
+    merged, _ = compose(["profile=paper", "strategy=merge_ties"])
+    plan = make_plan([merged], Store(tmp_path))
+    (store,) = storage.storage(plan, tmp_path / "store", requirements(plan, Store(tmp_path)), None, 0.0)
+    artifacts = sum(each.disk.artifact for each in needed)
+    others = sum(e.megabytes * 1e6 for e in plan.entries.values() if e.step.kind != "train")
+    copies = 3 * 4 * needed[0].model.changed
+    assert float(re.findall(r"about ([\d.]+) GB", store.text)[0]) == pytest.approx(
+        (artifacts + others + copies) / 1e9, abs=0.06
+    )
+    assert copies > needed[0].disk.checkpoint
 
 
 @pytest.mark.parametrize("profile", ["paper", "single_gpu"])

@@ -8,24 +8,31 @@ from src.grid.plan import Plan
 from src.machine.finding import Finding, no, ok
 from src.train.requirements import Requirement
 
+MERGED = 3
+"""Trained stages that a merge writes in float32 while it runs, as far as they differ."""
+
 
 def storage(
     plan: Plan, store: Path, needed: Iterable[Requirement], cache: Path | None, download: float
 ) -> list[Finding]:
     """download: gigabytes that the hub's `cache` (None: nothing is to be downloaded) will grow by."""
+    needed = list(needed)
     training = {each.step.name: each.disk for each in needed if not each.cached}
     artifacts = sum(
         training[name].artifact / 1e9 if name in training else entry.megabytes / 1e3
         for name, entry in plan.entries.items()
         if not entry.cached
     )
-    checkpoint = max((disk.checkpoint for disk in training.values()), default=0) / 1e9
-    wanted = {"store": (_there(store), artifacts + checkpoint)}
+    passing = [disk.checkpoint for disk in training.values()]
+    if any(entry.step.kind == "merge" and not entry.cached for entry in plan.entries.values()):
+        passing += [MERGED * 4 * each.model.changed for each in needed]
+    here = artifacts + max(passing, default=0) / 1e9
+    wanted = {"store": (_there(store), here)}
     if cache is not None:
         wanted["hub's cache"] = (_there(cache), download)
     shared = cache is not None and wanted["store"][0].stat().st_dev == wanted["hub's cache"][0].stat().st_dev
     if shared:
-        wanted = {"store and hub's cache": (_there(store), artifacts + checkpoint + download)}
+        wanted = {"store and hub's cache": (_there(store), here + download)}
     return [_enough(what, folder, gigabytes) for what, (folder, gigabytes) in wanted.items()]
 
 

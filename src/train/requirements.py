@@ -87,7 +87,8 @@ class Requirement:
 
     @property
     def disk(self) -> Disk:
-        return memory.disk(self.model, self.training)
+        """A checkpoint without what is frozen, a merge in the type that is trained in."""
+        return memory.disk(self.model, self.training, self.training.element, with_frozen=False)
 
     @property
     def examples(self) -> int | None:
@@ -330,8 +331,10 @@ def _fit(found: Sequence[Requirement], settings: Sequence[Training]) -> bool:
 
 
 def _changed(each: Requirement, setting: Training, changes: Mapping[str, Any]) -> Training:
-    """Never a larger batch; and other sharding with the buffers of its file in conf/deepspeed."""
+    """Never a larger batch; other sharding with the buffers of its file in conf/deepspeed; no fused loss with ZeRO-3,
+    where no GPU has the whole head."""
     changed = replace(setting, **{**changes, "batch": min(setting.batch, changes.get("batch", setting.batch))})
+    changed = replace(changed, fused_loss=each.training.fused_loss and changed.zero_stage < 3)
     own = shards(changed) == shards(each.training)
     return replace(changed, reduce_bucket=each.training.reduce_bucket if own else preset(changed)[1])
 
@@ -367,6 +370,8 @@ def overrides(found: Sequence[Requirement], settings: Sequence[Training]) -> lis
             told.append(f"{zero}.stage={after.zero_stage}")
             told += [f"{zero}.offload_optimizer.device=cpu"] if after.offload_optimizer else []
             told += [f"{zero}.offload_param.device=cpu"] if after.offload_parameters else []
+    if before.fused_loss and not after.fused_loss:
+        told.append("train.fused_loss=false")
     if after.gradient_checkpointing and not before.gradient_checkpointing:
         told.append("train.gradient_checkpointing=true")
     pairs = list(zip(found, settings, strict=True))

@@ -148,6 +148,18 @@ def test_a_remedy_fits_when_it_is_written_on_the_command_line(tmp_path: Path, li
         assert refusal(found(tmp_path, *fewer, gpu={"memory_gb": limit}).values()) is not None, setting
 
 
+def test_a_remedy_by_zero_3_does_without_the_fused_loss(tmp_path: Path) -> None:
+    """src/train/loop.py refuses the two together."""
+    needs = list(found(tmp_path, "train.fused_loss=true", gpu={"memory_gb": 16}).values())
+    line = refusal(needs) or ""
+    assert "deepspeed=zero3" in line and "train.fused_loss=false" in line
+    told = re.search(r"; with (\S+(?: \S+=\S+)*) the largest needs", line)
+    assert told
+    assert refusal(found(tmp_path, *told[1].split(), gpu={"memory_gb": 16}).values()) is None
+    enough = refusal(found(tmp_path, "train.fused_loss=true", gpu={"memory_gb": 22}).values()) or ""
+    assert "fused_loss" not in enough or "deepspeed=zero3" in enough
+
+
 def test_more_gpus_help_where_no_other_setting_does(tmp_path: Path) -> None:
     """ZeRO-2 without a GPU to share with, and a memory that holds the weights and little else."""
     needs = list(found(tmp_path, gpu={"memory_gb": 9}).values())
