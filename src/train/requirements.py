@@ -87,8 +87,8 @@ class Requirement:
 
     @property
     def disk(self) -> Disk:
-        """A checkpoint without what is frozen, a merge in the type that is trained in."""
-        return memory.disk(self.model, self.training, self.training.element, with_frozen=False)
+        """With a merge in the type that is trained in."""
+        return memory.disk(self.model, self.training, self.training.element)
 
     @property
     def examples(self) -> int | None:
