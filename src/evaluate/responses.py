@@ -164,10 +164,9 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
     respond = Respondent(inputs["base"], inputs["model"], settings, progress)
     listener = None
     if {"sqa", "tts"} & set(settings.tasks):
-        from src.speech.recognizer import load_recognizer
-        from src.speech.vocoder import load_vocoder
+        from src.speech import load
 
-        listener = Listener(load_vocoder(inputs["vocoder"]), load_recognizer(inputs["recognizer"]), progress)
+        listener = Listener(load.vocoder(inputs["vocoder"]), load.recognizer(inputs["recognizer"]), progress)
 
     for task, examples in work.items():
         progress.expect(len(examples) * (2 if task in ("sqa", "tts") else 1))

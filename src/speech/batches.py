@@ -1,9 +1,11 @@
 """Batches of similar length, and the device they run on."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import torch
 
+Result = TypeVar("Result")
 Finished = Callable[[Sequence[int]], None]
 """Called with the places, in the caller's list, of the examples of a batch that is done."""
 
@@ -21,6 +23,28 @@ def by_length(lengths: Sequence[float], most: float, rows: int | None = None) ->
         batch.append(i)
     if batch:
         yield batch
+
+
+def within_memory(
+    batches: Iterable[list[int]], compute: Callable[[list[int]], Result]
+) -> Iterator[tuple[list[int], Result]]:
+    """Each batch with what `compute` makes of it; a batch that does not fit into the GPU's memory is halved.
+
+    Raises torch.OutOfMemoryError where a single example does not fit.
+    """
+    for batch in batches:
+        waiting = [batch]
+        while waiting:
+            places = waiting.pop()
+            try:
+                result = compute(places)
+            except torch.OutOfMemoryError:
+                if len(places) == 1:
+                    raise
+                middle = len(places) // 2
+                waiting += [places[middle:], places[:middle]]
+            else:
+                yield places, result
 
 
 def default_device() -> torch.device:

@@ -19,13 +19,14 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers import SeamlessM4Tv2Config
 from transformers.models.seamless_m4t_v2.modeling_seamless_m4t_v2 import SeamlessM4Tv2CodeHifiGan
-from transformers.utils import cached_file
 
+from src.model.hub import snapshot
 from src.speech.aligner import without_repeats
 from src.speech.batches import default_device
 from src.speech.pretrained import CodeHifiGanSettings
 from src.speech.settings import require
 
+INDEX = "model.safetensors.index.json"
 PREFIX = "vocoder."
 """Of the vocoder's weights within the whole model."""
 
@@ -79,11 +80,12 @@ def load_vocoder(settings: CodeHifiGanSettings, device: torch.device | None = No
 
     Raises ValueError for a model without a vocoder's weights, or with others than its configuration says.
     """
-    config = SeamlessM4Tv2Config.from_pretrained(settings.model, revision=settings.revision)
+    folder = fetch(settings.model, settings.revision)
+    config = SeamlessM4Tv2Config.from_pretrained(folder)
     model: Any
     with torch.device("meta"):
         model = SeamlessM4Tv2CodeHifiGan(config)
-    weights = read_weights(settings.model, settings.revision)
+    weights = read_weights(folder)
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
     if strange := sorted(name for name in {*expected, *weights} if name not in weights or name not in expected):
         raise ValueError(
@@ -99,23 +101,29 @@ def load_vocoder(settings: CodeHifiGanSettings, device: torch.device | None = No
     return CodeHifiGanVocoder(model, settings.language, settings.speaker, settings.predict_durations)
 
 
-def read_weights(model: str, revision: str) -> dict[str, Tensor]:
-    """The vocoder's weights in the safetensors files of a whole SeamlessM4T v2, or of a vocoder saved by itself."""
+def fetch(model: str, revision: str | None = None) -> Path:
+    """The folder of a model with its configuration and the files that hold the vocoder, downloaded where it is no
+    folder. Raises ValueError as `hub.snapshot` does."""
+    described = ["config.json", INDEX, "README.md"]
+    files = weight_files(snapshot(model, described, revision))
+    return snapshot(model, [*described, *files], revision)
 
-    def find(name: str) -> Path | None:
-        path = cached_file(model, name, revision=revision, _raise_exceptions_for_missing_entries=False)
-        return Path(path) if path else None
 
-    if index := find("model.safetensors.index.json"):
-        shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        names = sorted({shard for name, shard in shards.items() if name.startswith(PREFIX)})
-    else:
-        names = ["model.safetensors"]
+def weight_files(folder: Path) -> list[str]:
+    """The names of the files of a whole SeamlessM4T v2 (or of a vocoder by itself) that hold the vocoder."""
+    if not (folder / INDEX).is_file():
+        return ["model.safetensors"]
+    files = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
+    return sorted({file for name, file in files.items() if name.startswith(PREFIX)})
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """The vocoder's weights in the files of a whole SeamlessM4T v2, or of a vocoder saved by itself."""
     weights: dict[str, Tensor] = {}
-    for name in names:
-        if not (path := find(name)):
-            raise ValueError(f"vocoder.model = {model}: lacks {name}")
-        with safe_open(path, framework="pt") as file:
+    for name in weight_files(folder):
+        if not (folder / name).is_file():
+            raise ValueError(f"vocoder.model = {folder}: lacks {name}")
+        with safe_open(folder / name, framework="pt") as file:
             keys = list(file.keys())
             prefix = PREFIX if any(key.startswith(PREFIX) for key in keys) else ""
             weights |= {key.removeprefix(prefix): file.get_tensor(key) for key in keys if key.startswith(prefix)}

@@ -24,7 +24,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, Wav2Vec2Config, Wav2Vec2Model
 
 from src.speech.audio import SAMPLE_RATE, to_float32
-from src.speech.batches import by_length, default_device
+from src.speech.batches import by_length, default_device, within_memory
 from src.speech.pretrained import XLSR2_1B, EncoderSettings
 
 _CONVOLUTION = r"(?:feature_extractor\.conv_layers|encoder_frontend\.feature_extractor\.layers)\.(\d+)"
@@ -176,8 +176,8 @@ class SpeechEncoder:
     def batches(self, audios: Sequence[npt.NDArray[Any]]) -> Iterator[tuple[list[int], list[Tensor]]]:
         """Places in `audios` and their features [frames, dimensions] on the model's device, a batch at a time."""
         lengths = [len(audio) for audio in audios]
-        for places in by_length(lengths, self.batch_seconds * SAMPLE_RATE):
-            yield places, self._features([to_float32(audios[i]) for i in places])
+        batches = by_length(lengths, self.batch_seconds * SAMPLE_RATE)
+        yield from within_memory(batches, lambda places: self._features([to_float32(audios[i]) for i in places]))
 
     @torch.inference_mode()
     def _features(self, audios: Sequence[npt.NDArray[np.float32]]) -> list[Tensor]:
@@ -215,7 +215,9 @@ def load_encoder(settings: EncoderSettings, device: torch.device | None = None) 
         config.add_adapter = False
         model = AutoModel.from_pretrained(settings.model, revision=settings.revision, config=config, dtype=dtype)
         model = end_with_residual(model)
-        prepare = _extracted(AutoFeatureExtractor.from_pretrained(settings.model, revision=settings.revision), model)
+        if not _is_wav2vec2(settings):
+            extractor = AutoFeatureExtractor.from_pretrained(settings.model, revision=settings.revision)
+            prepare = _extracted(extractor, model)
     model.to(device or default_device(), dtype)
     if model.main_input_name == "input_features":
         kernels, strides = (400, 2), (160, 2)  # w2v-BERT: two filter banks of 25 ms, 10 ms apart, are one frame
@@ -230,6 +232,29 @@ def load_encoder(settings: EncoderSettings, device: torch.device | None = None) 
         return samples
 
     return SpeechEncoder(model, prepare, frames, settings.batch_seconds)
+
+
+def _is_wav2vec2(settings: EncoderSettings) -> bool:
+    """Whether the model is a .pt checkpoint that `save_encoder` has written: one without a feature extractor."""
+    folder = Path(settings.model)
+    return folder.is_dir() and not (folder / "preprocessor_config.json").exists()
+
+
+def save_encoder(settings: EncoderSettings, out: Path) -> None:
+    """Write the encoder of `settings` (a .pt file or a folder) as a folder of transformers, up to its layer and in the
+    type of its weights. Raises ValueError as `load_encoder` does."""
+    if settings.model.endswith(".pt"):
+        model: Any = load_wav2vec2(Path(settings.model), settings.layer, settings.architecture or XLSR2_1B)
+    else:
+        config = AutoConfig.from_pretrained(settings.model)
+        shorten(config, settings.layer)
+        model = AutoModel.from_pretrained(settings.model, config=config, dtype="auto")
+        AutoFeatureExtractor.from_pretrained(settings.model).save_pretrained(out)
+    if getattr(model.config, "do_stable_layer_norm", False):
+        # It is taken out again when the encoder is loaded, but a checkpoint without it would not be whole.
+        norm = nn.LayerNorm(model.config.hidden_size, eps=model.config.layer_norm_eps)
+        model.encoder.layer_norm = norm.to(model.dtype)
+    model.save_pretrained(out)
 
 
 def _extracted(extractor: Any, model: Any) -> Callable[[npt.NDArray[np.float32]], Tensor]:

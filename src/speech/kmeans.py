@@ -4,23 +4,37 @@
     units = extract_units(encoder, quantizer, audios)
 
 The Seamless release's kmeans_10k.npy [10000, 1280] belongs to layer 35 of XLSR2-1B-v2, and is for non-commercial use
-(CC-BY-NC 4.0 or the Seamless license). For another encoder, `fit_centroids` makes a file of the same kind.
+(CC-BY-NC 4.0 or the Seamless license). For another encoder, `fit_centroids` makes a file of the same kind, and `run` is
+the step that fits it to utterances of the corpus.
 """
 
-from collections.abc import Sequence
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors.numpy import save_file
 from torch import Tensor
 
+from src.data import jsonl, recordings
+from src.speech import load
+from src.speech.audio import SAMPLE_RATE
 from src.speech.batches import Finished, default_device
 from src.speech.encoder import SpeechEncoder
+from src.speech.settings import read_settings
+from src.speech.threads import one_thread
+
+if TYPE_CHECKING:
+    from src.grid.context import Context
 
 CHUNK = 4096
 """Frames whose distances to all centroids are in memory at once: 164 MB for 10,000 centroids."""
+READ_AT_ONCE = 128
+"""Utterances whose audio is in memory while centroids are fitted."""
 
 
 def load_centroids(path: Path | str) -> npt.NDArray[np.float32]:
@@ -93,3 +107,56 @@ def extract_units(
         if finished:
             finished(places)
     return units
+
+
+@dataclass
+class FitConfig:
+    """The fields of `pretrained.QuantizerSettings` that say how centroids are fitted."""
+
+    clusters: int
+    fit_utterances: int
+    fit_frames: int
+    seed: int
+
+
+def draw_frames(
+    encoder: SpeechEncoder, corpus: Path, settings: FitConfig, context: "Context"
+) -> tuple[npt.NDArray[np.float32], float]:
+    """Features [frames, dimensions] to fit to, and the seconds of audio that they were drawn from.
+
+    Of each utterance drawn from asr.jsonl equally many frames, all of one that has fewer.
+    """
+    rows = [row["audio"] for row in jsonl.read(corpus / "asr.jsonl")]
+    generator = random.Random(f"{settings.seed}-kmeans")
+    count = min(settings.fit_utterances, len(rows))
+    # In their order: rows of one file are read one after another.
+    drawn = [rows[i] for i in sorted(generator.sample(range(len(rows)), count))]
+    share = -(-settings.fit_frames // max(1, count))
+    frames: list[npt.NDArray[np.float32]] = []
+    samples = 0
+    for start in range(0, count, READ_AT_ONCE):
+        audios = [recordings.read(reference, corpus) for reference in drawn[start : start + READ_AT_ONCE]]
+        samples += sum(map(len, audios))
+        kept: dict[int, npt.NDArray[np.float32]] = {}
+        for places, features in encoder.batches(audios):
+            for place, part in zip(places, features, strict=True):
+                own = np.random.default_rng([settings.seed, start + place])
+                chosen = np.sort(own.permutation(len(part))[:share])
+                kept[place] = part[torch.from_numpy(chosen).to(part.device)].float().cpu().numpy()
+        frames += [kept[place] for place in sorted(kept)]
+        context.report(done=start + len(audios), total=count, hours=round(samples / SAMPLE_RATE / 3600, 3))
+    return np.concatenate(frames) if frames else np.zeros((0, encoder.dimensions), np.float32), samples / SAMPLE_RATE
+
+
+@one_thread
+def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: "Context") -> dict[str, Any]:
+    """Fit centroids to the encoder's features of utterances drawn from asr.jsonl, and write centroids.safetensors.
+
+    config: the fields of FitConfig; inputs: corpus, encoder. Raises ValueError for fewer frames than clusters.
+    """
+    settings = read_settings(FitConfig, config, "quantizer")
+    encoder = load.encoder(inputs["encoder"])
+    frames, seconds = draw_frames(encoder, inputs["corpus"], settings, context)
+    centroids = fit_centroids(frames, settings.clusters, settings.seed)
+    save_file({"centroids": centroids}, out / load.CENTROIDS)
+    return {"clusters": len(centroids), "frames": len(frames), "hours": round(seconds / 3600, 3)}

@@ -46,8 +46,8 @@ class EncoderSettings:
     (HuBERT, w2v-BERT)."""
     layer: int = 35
     """Counted from 1, as in `hidden_states[35]`: the output of the 35th layer."""
-    architecture: dict[str, Any] = field(default_factory=dict)
-    """The shape of a .pt checkpoint, in the names of transformers' Wav2Vec2Config; {}: that of XLSR2-1B-v2. A model of
+    architecture: dict[str, Any] | None = None
+    """The shape of a .pt checkpoint, in the names of transformers' Wav2Vec2Config; null: that of XLSR2-1B-v2. A model of
     transformers brings its own."""
     revision: str = "main"
     dtype: str = "float32"

@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers import SpeechT5ForTextToSpeech, SpeechT5HifiGan, SpeechT5Tokenizer
 
 from src.speech.audio import Utterance
-from src.speech.batches import Finished, by_length, default_device
+from src.speech.batches import Finished, by_length, default_device, within_memory
 from src.speech.pretrained import SpeechT5Settings
 
 LONGEST = 20.0
@@ -99,30 +99,35 @@ class SpeechT5Synthesizer:
         """Letters of `text` (numbers spelt out) with the end of the sequence."""
         return self.tokenizer(text, normalize=True).input_ids
 
+    def pieces(self, text: str) -> list[str]:
+        """What of `text` is spoken at once. Raises ValueError for a word that is too long by itself."""
+        most = self.model.config.max_text_positions
+        return split_text(text, lambda piece: len(self.tokens(piece)) <= most)
+
     def speak(self, texts: Sequence[str], finished: Finished | None = None) -> list[npt.NDArray[np.float32]]:
         """Audio [samples] of each of `texts`, in their order; no samples of an empty one.
 
         Texts that are too long for the model (600 letters) are spoken in pieces, one after another. `finished` gets the
         places of the texts that each batch has completed. Raises ValueError for a word that is too long by itself.
         """
-        most = self.model.config.max_text_positions
-        pieces = [split_text(text, lambda piece: len(self.tokens(piece)) <= most) for text in texts]
+        pieces = [self.pieces(text) for text in texts]
         owners = [i for i, own in enumerate(pieces) for _ in own]
         tokens = [self.tokens(piece) for own in pieces for piece in own]
         spoken: list[npt.NDArray[np.float32]] = [np.zeros(0, np.float32)] * len(tokens)
         missing = [len(own) for own in pieces]
         if finished and (empty := [i for i, count in enumerate(missing) if not count]):
             finished(empty)
-        for places in by_length([len(part) for part in tokens], float("inf"), self.batch_size):
-            for place, audio in zip(places, self._audios([tokens[place] for place in places]), strict=True):
+        batches = by_length([len(part) for part in tokens], float("inf"), self.batch_size)
+        for places, audios in within_memory(batches, lambda places: self._audios([tokens[place] for place in places])):
+            for place, audio in zip(places, audios, strict=True):
                 spoken[place] = audio
                 missing[owners[place]] -= 1
             if finished and (done := sorted({owners[place] for place in places if not missing[owners[place]]})):
                 finished(done)
-        audios: list[list[npt.NDArray[np.float32]]] = [[] for _ in texts]
+        parts: list[list[npt.NDArray[np.float32]]] = [[] for _ in texts]
         for owner, audio in zip(owners, spoken, strict=True):
-            audios[owner].append(audio)
-        return [np.concatenate(own) if own else np.zeros(0, np.float32) for own in audios]
+            parts[owner].append(audio)
+        return [np.concatenate(own) if own else np.zeros(0, np.float32) for own in parts]
 
     @torch.inference_mode()
     def _audios(self, batch: Sequence[list[int]]) -> list[npt.NDArray[np.float32]]:
@@ -156,14 +161,19 @@ class SpeechT5Synthesizer:
         return min(LONGEST, config.max_speech_positions * config.reduction_factor / width)
 
 
-def load_synthesizer(settings: SpeechT5Settings, device: torch.device | None = None) -> SpeechT5Synthesizer:
+def load_synthesizer(
+    settings: SpeechT5Settings,
+    device: torch.device | None = None,
+    speaker: npt.NDArray[np.float32] | None = None,
+) -> SpeechT5Synthesizer:
     """The voice of `settings`, on `device` (by default the GPU where there is one).
 
-    Raises ValueError for x-vectors that cannot be read, or do not fit the model.
+    speaker: the x-vector, where it is not to be taken from the zip. Raises ValueError for x-vectors that cannot be
+    read, or do not fit the model.
     """
     device = device or default_device()
     dtype = getattr(torch, settings.dtype)
-    speaker = read_xvector(settings.xvectors, settings.speaker)
+    speaker = read_xvector(settings.xvectors, settings.speaker) if speaker is None else speaker
     model: Any = SpeechT5ForTextToSpeech.from_pretrained(settings.model, revision=settings.revision, dtype=dtype)
     vocoder: Any = SpeechT5HifiGan.from_pretrained(settings.vocoder, revision=settings.vocoder_revision, dtype=dtype)
     tokenizer = SpeechT5Tokenizer.from_pretrained(settings.model, revision=settings.revision)

@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from src.speech.audio import Word, to_float32
-from src.speech.batches import Finished, by_length, default_device
+from src.speech.batches import Finished, by_length, default_device, within_memory
 from src.speech.pretrained import WhisperSettings
 
 
@@ -109,17 +109,21 @@ class WhisperRecognizer:
             finished([i for i, length in enumerate(lengths) if not length])
         short = [i for i, length in enumerate(lengths) if 0 < length <= self._window]
         batches = [[short[j] for j in part] for part in by_length([lengths[i] for i in short], np.inf, self.batch_size)]
-        # What is longer than Whisper's window goes through in several, which needs timestamps.
-        for places in [[i] for i, length in enumerate(lengths) if length > self._window] + batches:
+
+        def outputs_of(places: list[int]) -> list[dict[str, Any]]:
             timed = timestamps or lengths[places[0]] > self._window
             # A time that Whisper writes unasked would start another round at that time, for ever if it is 0.00.
             generation = self._generation | ({} if timed else {"force_unique_generate_call": True})
-            outputs = self._pipeline(
+            return self._pipeline(
                 [to_float32(audios[i]) for i in places],
                 batch_size=len(places),
                 return_timestamps=timed,
                 generate_kwargs=generation,
             )
+
+        # What is longer than Whisper's window goes through in several, which needs timestamps.
+        long = [[i] for i, length in enumerate(lengths) if length > self._window]
+        for places, outputs in within_memory(long + batches, outputs_of):
             for i, output in zip(places, outputs, strict=True):
                 results[i] = output
             if finished:

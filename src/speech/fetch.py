@@ -1,0 +1,207 @@
+"""The step that copies a published speech component into the store, so that no later step needs a network.
+
+config: {"component": encoder | whisper | speecht5 | code_hifigan, and the fields of its settings in
+`src.speech.pretrained`}; of an encoder also centroids and clusters where they are published, of a vocoder the clusters
+of the units that it is to speak. The artifact holds settings.json (the config) and
+
+    encoder       model/ (transformers, up to the layer), centroids.safetensors where they are published
+    whisper       model/
+    speecht5      model/, vocoder/ (its HiFi-GAN), xvector.safetensors (the one voice)
+    code_hifigan  model/ (the vocoder alone)
+
+Weights come as safetensors. Where there are none, pickled ones are read as tensors and nothing else. `src.speech.load`
+opens an artifact.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors.numpy import save_file
+
+from src.model import hub
+from src.speech import code_hifigan
+from src.speech.load import CENTROIDS, HIFIGAN, MODEL, SETTINGS
+from src.speech.load import vocoder as load_vocoder
+from src.speech.pretrained import CodeHifiGanSettings, EncoderSettings, SpeechT5Settings, WhisperSettings
+from src.speech.settings import read_settings, require
+
+if TYPE_CHECKING:
+    from src.grid.context import Context
+
+CARD = "README.md"
+SAFE = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json")
+PICKLED = ("pytorch_model.bin", "pytorch_model-*-of-*.bin", "pytorch_model.bin.index.json")
+CONFIGURATION = ("config.json", "generation_config.json", "preprocessor_config.json")
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
+             "merges.txt", "normalizer.json", "spm_char.model")  # fmt: skip
+XVECTORS = "spkrec-xvect.zip"
+SEAMLESS = "https://dl.fbaipublicfiles.com/seamlessM4T/"
+SEAMLESS_LICENCE = "non-commercial use alone: CC-BY-NC 4.0 or the Seamless License, as the release says of each file"
+
+
+class Sources:
+    """Gets files from where they are published, and keeps account of them."""
+
+    def __init__(self, work: Path) -> None:
+        """work: where what comes from a web address is kept."""
+        self.work = work
+        self.used: list[dict[str, Any]] = []
+
+    def repository(
+        self, source: str, patterns: Sequence[str], revision: str | None = None, kind: str = "model"
+    ) -> tuple[Path, list[str]]:
+        """The folder of a repository of the hub, or a folder, and its files that match `patterns`."""
+        folder = hub.snapshot(source, [*patterns, CARD], revision, kind)
+        return folder, self.taken(source, folder, patterns)
+
+    def model(self, source: str, revision: str | None, setting: str) -> tuple[Path, list[str]]:
+        """The same of a model of transformers: weights (safetensors, where there are), configuration and tokenizer.
+        Raises ValueError where weights or config.json are missing."""
+        further = [*CONFIGURATION, *TOKENIZER]
+        folder = hub.snapshot(source, [*SAFE, *further, CARD], revision)
+        weights = SAFE if any(_matching(folder, SAFE)) else PICKLED
+        if weights is PICKLED:
+            hub.snapshot(source, [*PICKLED, *further, CARD], revision)
+        files = self.taken(source, folder, [*weights, *further])
+        for needed in ("config.json", weights[0]):
+            found = needed in files or (needed == weights[0] and weights[2] in files)
+            require(found, setting, source, f"a model of transformers: it has no {needed}")
+        return folder, files
+
+    def taken(self, source: str, folder: Path, patterns: Sequence[str]) -> list[str]:
+        """Note down the files of a folder that match `patterns`."""
+        files = _matching(folder, patterns)
+        self._note(source, hub.commit(folder), hub.licence(folder), {name: folder / name for name in files})
+        return files
+
+    def file(self, reference: str) -> Path:
+        """A file by its path or its web address."""
+        path = hub.download(reference, self.work) if hub.ADDRESS.match(reference) else Path(reference).expanduser()
+        if path.is_file():
+            licence = SEAMLESS_LICENCE if reference.startswith(SEAMLESS) else "not stated by the file"
+            self._note(reference, None, licence, {path.name: path})
+        return path
+
+    def _note(self, source: str, commit: str | None, licence: str, files: Mapping[str, Path]) -> None:
+        described = {
+            name: {"bytes": path.stat().st_size, "sha256": hub.sha256(path)} for name, path in sorted(files.items())
+        }
+        self.used.append({"source": source, "commit": commit, "licence": licence, "files": described})
+
+
+def _matching(folder: Path, patterns: Sequence[str]) -> list[str]:
+    names = sorted(path.name for path in folder.iterdir() if path.is_file())
+    return [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]
+
+
+def _copy(folder: Path, names: Sequence[str], out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        shutil.copyfile(folder / name, out / name)
+
+
+def encoder(config: Mapping[str, Any], sources: Sources, out: Path) -> None:
+    """The encoder up to its layer, and its centroids."""
+    from src.speech.encoder import load_encoder, save_encoder
+    from src.speech.kmeans import load_centroids
+
+    given = dict(config)
+    centroids, clusters = given.pop("centroids", None), given.pop("clusters", None)
+    settings = read_settings(EncoderSettings, given, "encoder")
+    if settings.model.endswith(".pt"):
+        place = sources.file(settings.model)
+    else:
+        place, _ = sources.model(settings.model, settings.revision, "encoder.model")
+    save_encoder(EncoderSettings(**{**given, "model": str(place)}), out / MODEL)
+    made = load_encoder(EncoderSettings(**{**given, "model": str(out / MODEL)}))
+    if centroids is not None:
+        array = load_centroids(sources.file(centroids))
+        right = f"the {len(array)} of {centroids}"
+        require(clusters == len(array), "quantizer.clusters", clusters, right)
+        right = f"of the {made.dimensions} dimensions of this encoder, not of {array.shape[1]}"
+        require(array.shape[1] == made.dimensions, "quantizer.centroids", centroids, right)
+        save_file({"centroids": array}, out / CENTROIDS)
+
+
+def whisper(config: Mapping[str, Any], sources: Sources, out: Path) -> None:
+    """A whole Whisper."""
+    from transformers import WhisperForConditionalGeneration
+
+    settings = read_settings(WhisperSettings, config, "whisper")
+    folder, files = sources.model(settings.model, settings.revision, "whisper.model")
+    kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    require(kind == "whisper", "whisper.model", settings.model, f"a Whisper, not a model of type {kind}")
+    pickled = [name for name in files if any(fnmatch(name, pattern) for pattern in PICKLED)]
+    _copy(folder, [name for name in files if name not in pickled], out / MODEL)
+    if pickled:
+        WhisperForConditionalGeneration.from_pretrained(folder, dtype="auto").save_pretrained(out / MODEL)
+
+
+def speecht5(config: Mapping[str, Any], sources: Sources, out: Path) -> None:
+    """SpeechT5, its HiFi-GAN, and one x-vector."""
+    from transformers import SpeechT5ForTextToSpeech, SpeechT5HifiGan
+
+    from src.speech import load
+    from src.speech.speecht5 import read_xvector
+
+    settings = read_settings(SpeechT5Settings, config, "synthesizer")
+    folder, files = sources.model(settings.model, settings.revision, "synthesizer.model")
+    SpeechT5ForTextToSpeech.from_pretrained(folder, dtype="auto").save_pretrained(out / MODEL)
+    _copy(folder, [name for name in files if name in (*TOKENIZER, "preprocessor_config.json")], out / MODEL)
+    folder, _ = sources.model(settings.vocoder, settings.vocoder_revision, "synthesizer.vocoder")
+    SpeechT5HifiGan.from_pretrained(folder, dtype="auto").save_pretrained(out / HIFIGAN)
+    reference = settings.xvectors
+    if Path(reference).expanduser().is_file() or not re.fullmatch(r"[\w.-]+/[\w.-]+", reference):
+        path = sources.file(reference)
+    else:
+        path = sources.repository(reference, [XVECTORS], kind="dataset")[0] / XVECTORS
+    save_file({"xvector": read_xvector(path, settings.speaker)}, out / load.XVECTOR)
+    load.synthesizer(out)
+
+
+def vocoder(config: Mapping[str, Any], sources: Sources, out: Path) -> None:
+    """The unit vocoder out of a whole SeamlessM4T v2."""
+    from safetensors.torch import save_file as save_tensors
+
+    given = dict(config)
+    clusters = given.pop("clusters")
+    settings = read_settings(CodeHifiGanSettings, given, "vocoder")
+    folder = code_hifigan.fetch(settings.model, settings.revision)
+    needed = ["config.json", *code_hifigan.weight_files(folder)]
+    files = sources.taken(settings.model, folder, [*needed, code_hifigan.INDEX])
+    for name in needed:
+        require(name in files, "vocoder.model", settings.model, f"a SeamlessM4T v2: it has no {name}")
+    _copy(folder, ["config.json"], out / MODEL)
+    save_tensors(code_hifigan.read_weights(folder), out / MODEL / "model.safetensors", {"format": "pt"})
+    known = load_vocoder(out).clusters
+    right = f"a vocoder of the {clusters} units of speech.quantizer, not of {known} others"
+    require(known == clusters, "vocoder.model", settings.model, right)
+
+
+COMPONENTS: dict[str, Callable[[Mapping[str, Any], Sources, Path], None]] = {
+    "encoder": encoder,
+    "whisper": whisper,
+    "speecht5": speecht5,
+    "code_hifigan": vocoder,
+}
+
+
+def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: "Context") -> dict[str, Any]:
+    """Fetch the component and write its artifact (see above). The summary names each source with its commit on the hub,
+    its license, and size and SHA-256 of the files that were read.
+
+    Raises ValueError, one line, for what cannot be had or does not fit.
+    """
+    given = dict(config)
+    component = given.pop("component")
+    sources = Sources(context.work / "downloads")
+    # Before the rest: what is written is opened by it.
+    (out / SETTINGS).write_text(json.dumps(config, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    COMPONENTS[component](given, sources, out)
+    licences = dict.fromkeys(used["licence"] for used in sources.used)
+    return {"component": component, "licence": "; ".join(licences), "sources": sources.used}
