@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.console import Console
 
 from launchers.needs import needs_table, verdict
-from src.config import require, typed
+from src.config import local_paths, require, typed
 from src.grid.cell import Row, row
 from src.grid.errors import ConfigError
 from src.grid.execute import failure_file, record_failure
@@ -110,6 +110,8 @@ def prepare(context: HydraContext, config: DictConfig, overrides: Sequence[Seque
         HydraConfig.instance().set_config(cell)  # for ${hydra:...} in the configuration
         cells.append(cell)
         made = replace(row(cell), overrides=tuple(cell_overrides))
+        for setting, path in local_paths({key: made.config[key] for key in ("data", "speech", "model")}):
+            require(path.exists(), setting, str(path), "a file or folder that exists")
         if made not in rows:
             rows.append(made)
     outputs = {str(cell.get("outputs", "outputs")) for cell in cells}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,8 +10,8 @@ from typing import Any, TypeVar
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
-from src.evaluate.qa import RULES
 from src.data.settings import PublishedData
+from src.evaluate.qa import RULES
 from src.grid.errors import ConfigError
 from src.merge import methods
 from src.speech.pretrained import PretrainedSpeech
@@ -169,9 +170,9 @@ class PretrainedModel:
     """Of these rows: mean_covariance (as transformers does it) or mean (src/model/vocabulary.py)."""
     pad_to_multiple_of: int | None = MISSING
     """Rows of embeddings and head are filled up to a multiple of this."""
-    architecture: dict[str, Any] = MISSING
+    architecture: dict[str, Any] | None = MISSING
     """Fields of the text model's configuration (transformers' names, model_type among them), so that a plan knows its
-    sizes without a network; {}: not known. The model that is fetched must agree."""
+    sizes without a network; null: not known. The model that is fetched must agree."""
     text_tokens: int | None = MISSING
     """Tokens of its tokenizer, for the plan too; null: not known."""
 
@@ -183,8 +184,9 @@ class PretrainedModel:
         for name in ("pad_to_multiple_of", "text_tokens"):
             value = getattr(self, name)
             require(value is None or value > 0, f"model.{name}", value, "greater than 0, or null")
-        known = not self.architecture or "model_type" in self.architecture
-        require(known, "model.architecture", list(self.architecture), "a configuration with its model_type, or {}")
+        known = self.architecture is None or "model_type" in self.architecture
+        right = "a configuration with its model_type, or null"
+        require(known, "model.architecture", list(self.architecture or ()), right)
 
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -520,7 +522,18 @@ def _check_together(made: Cell) -> None:
     scratch = made.model.name == "scratch"
     require(not (published and scratch), "model.name", "scratch", "pretrained with data.name=published")
     pool = made.replay.pool
-    require(not published or pool == "honest", "replay.pool", pool, "honest with data.name=published, which has no other")
+    require(not published or pool == "honest", "replay.pool", pool, "honest with data.name=published")
+
+
+def local_paths(settings: Mapping[str, Any], section: str = "") -> Iterator[tuple[str, Path]]:
+    """(setting, path) of every file or folder that a cell's settings name: those called `path`, and whatever is written
+    as an absolute path or begins with a dot or a tilde."""
+    for key, value in settings.items():
+        name = f"{section}.{key}" if section else key
+        if isinstance(value, Mapping):
+            yield from local_paths(value, name)
+        elif isinstance(value, str) and (key == "path" or value.startswith(("/", "./", "../", "~"))):
+            yield name, Path(value).expanduser()
 
 
 def typed(kind: type[T], values: Any, section: str = "") -> T:

@@ -29,7 +29,7 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
     plain = context.work / "plain"
     shutil.rmtree(plain, ignore_errors=True)
     written = write(source, plain)
-    agree(plain, config["architecture"])
+    agree(plain, config["architecture"] or {})
     context.report(done=1, total=2)
     grown = extend(
         plain, out / "model", config["units"], config["initialization"], config["seed"], config["pad_to_multiple_of"]

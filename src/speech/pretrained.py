@@ -47,8 +47,8 @@ class EncoderSettings:
     layer: int = 35
     """Counted from 1, as in `hidden_states[35]`: the output of the 35th layer."""
     architecture: dict[str, Any] | None = None
-    """The shape of a .pt checkpoint, in the names of transformers' Wav2Vec2Config; null: that of XLSR2-1B-v2. A model of
-    transformers brings its own."""
+    """The shape of a .pt checkpoint, in the names of transformers' Wav2Vec2Config; null: that of XLSR2-1B-v2. A model
+    of transformers brings its own."""
     revision: str = "main"
     dtype: str = "float32"
     """Of weights and activations. Units of the half-precision types differ in a few frames."""
