@@ -14,6 +14,7 @@ opens an artifact.
 """
 
 import json
+import pickle
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -202,6 +203,13 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
     sources = Sources(context.work / "downloads")
     # Before the rest: what is written is opened by it.
     (out / SETTINGS).write_text(json.dumps(config, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    COMPONENTS[component](given, sources, out)
+    try:
+        COMPONENTS[component](given, sources, out)
+    except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        raise ValueError(
+            f"{component}: its pickled weights hold {found[1] if found else 'other objects'} as well, and nothing but "
+            "tensors is unpickled; take a copy in safetensors"
+        ) from error
     licences = dict.fromkeys(used["licence"] for used in sources.used)
     return {"component": component, "licence": "; ".join(licences), "sources": sources.used}

@@ -1,0 +1,256 @@
+"""What the step `pretrained` leaves: from folders, pickles, addresses and the hub's cache, and what it refuses. That
+artifacts compute what the originals do is tested where they are used, and here for HuBERT."""
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from huggingface_hub import constants
+from safetensors.torch import load_file
+from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
+
+from src.data import jsonl
+from src.model import hub
+from src.speech import fetch, kmeans, load
+from src.speech.audio import read_audio, write_audio
+from src.speech.code_hifigan import load_vocoder
+from src.speech.kmeans import fit_centroids
+from src.speech.pretrained import (
+    SEAMLESS,
+    CodeHifiGanSettings,
+    EncoderSettings,
+    PretrainedSpeech,
+    QuantizerSettings,
+    SpeechT5Settings,
+)
+from src.speech.speecht5 import load_synthesizer
+from tests.speech.published_components import make_components, train_whisper
+from tests.speech.test_encoder import AUDIOS, LAYER, TINY
+
+CLUSTERS = 20
+
+
+@pytest.fixture(scope="module")
+def components(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("components")
+    make_components(folder, CLUSTERS)
+    (folder / "vocoder" / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n")
+    return folder
+
+
+def run(config: dict[str, Any], out: Path) -> dict[str, Any]:
+    out.mkdir()
+    return fetch.run(config, {}, out, SimpleNamespace(work=out.with_name(f"{out.name}-work")))  # type: ignore[arg-type]
+
+
+def encoder(components: Path, **changes: Any) -> dict[str, Any]:
+    files = {"model": str(components / "encoder.pt"), "centroids": str(components / "kmeans.npy")}
+    return {"component": "encoder", **files, "layer": LAYER, "architecture": TINY, "clusters": CLUSTERS, **changes}
+
+
+def test_an_encoder_and_its_centroids(components: Path, tmp_path: Path) -> None:
+    summary = run(encoder(components), tmp_path / "encoder")
+    files = sorted(str(path.relative_to(tmp_path / "encoder")) for path in (tmp_path / "encoder").rglob("*.*"))
+    weights, settings = "model/model.safetensors", "settings.json"
+    assert files == ["centroids.safetensors", "model/config.json", weights, settings]
+    names = load_file(tmp_path / "encoder" / weights)
+    assert {int(name.split(".")[2]) for name in names if name.startswith("encoder.layers.")} == set(range(LAYER))
+    used = summary["sources"]
+    digest = hashlib.sha256((components / "encoder.pt").read_bytes()).hexdigest()
+    assert used[0]["files"]["encoder.pt"]["sha256"] == digest and used[1]["files"].keys() == {"kmeans.npy"}
+    run(encoder(components), tmp_path / "again")
+    for file in files:
+        assert (tmp_path / "again" / file).read_bytes() == (tmp_path / "encoder" / file).read_bytes()
+
+
+def test_from_an_address(components: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the Seamless release publishes it; the network is not part of the test."""
+    address = "https://dl.fbaipublicfiles.com/seamlessM4T/models/unit_extraction/"
+    asked = []
+
+    def download(url: str, folder: Path) -> Path:
+        asked.append((url, folder))
+        return components / {"xlsr2_1b_v2.pt": "encoder.pt", "kmeans_10k.npy": "kmeans.npy"}[url.split("/")[-1]]
+
+    monkeypatch.setattr(hub, "download", download)
+    urls = {"model": f"{address}xlsr2_1b_v2.pt", "centroids": f"{address}kmeans_10k.npy"}
+    summary = run(encoder(components, **urls), tmp_path / "encoder")
+    assert asked == [(url, tmp_path / "encoder-work" / "downloads") for url in urls.values()]
+    assert "CC-BY-NC 4.0" in summary["licence"] and ";" not in summary["licence"]
+    assert [used["source"] for used in summary["sources"]] == list(urls.values())
+    assert np.array_equal(
+        load.encoder(tmp_path / "encoder")(AUDIOS[0]),
+        load.encoder(_fetched(components, tmp_path / "local"))(AUDIOS[0]),
+    )
+
+
+def _fetched(components: Path, out: Path) -> Path:
+    run(encoder(components), out)
+    return out
+
+
+def test_a_hubert_with_pickled_weights_and_fitted_centroids(tmp_path: Path) -> None:
+    """Published as pytorch_model.bin alone, as HuBERT is; its centroids are fitted to what transformers computes."""
+    torch.manual_seed(1)
+    base = {**TINY, "do_stable_layer_norm": False, "feat_extract_norm": "group", "conv_bias": False}
+    model = HubertModel(HubertConfig(**base, feat_proj_layer_norm=False)).eval()
+    folder = tmp_path / "hubert"
+    model.config.save_pretrained(folder)
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    extractor = Wav2Vec2FeatureExtractor(do_normalize=False, return_attention_mask=True)
+    extractor.save_pretrained(folder)
+    summary = run({"component": "encoder", "model": str(folder), "layer": 2}, tmp_path / "encoder")
+    names = ["config.json", "preprocessor_config.json", "pytorch_model.bin"]
+    assert list(summary["sources"][0]["files"]) == names
+
+    corpus = tmp_path / "corpus"
+    for i, audio in enumerate(AUDIOS):
+        write_audio(corpus / "audio" / f"{i}.flac", audio)
+    jsonl.write(corpus / "asr.jsonl", ({"id": str(i), "audio": f"audio/{i}.flac"} for i in range(len(AUDIOS))))
+    settings = {"clusters": 6, "fit_utterances": 99, "fit_frames": 10_000, "seed": 3}
+    (tmp_path / "kmeans").mkdir()
+    reports: list[dict[str, float]] = []
+    context: Any = SimpleNamespace(report=lambda **numbers: reports.append(numbers))
+    inputs = {"corpus": corpus, "encoder": tmp_path / "encoder"}
+    summary = kmeans.run(settings, inputs, tmp_path / "kmeans", context)
+
+    frames = []
+    for i in range(len(AUDIOS)):
+        audio = read_audio(corpus / "audio" / f"{i}.flac")
+        if len(audio) >= 400:
+            inputs_ = extractor(audio, sampling_rate=16_000, return_tensors="pt")
+            with torch.inference_mode():
+                frames.append(model(**inputs_, output_hidden_states=True).hidden_states[2][0].numpy())
+    fitted = load_file(tmp_path / "kmeans" / "centroids.safetensors")["centroids"].numpy()
+    shuffled = {tuple(row) for row in np.round(fitted, 3).tolist()}
+    assert summary["frames"] == len(np.concatenate(frames)) and fitted.shape == (6, 32)
+    expected = fit_centroids(np.concatenate(frames), 6, 3)
+    assert shuffled == {tuple(row) for row in np.round(expected, 3).tolist()}
+    assert load.quantizer(tmp_path / "kmeans").clusters == 6 and reports[-1]["done"] == reports[-1]["total"] == 6
+
+    fewer = kmeans.run(settings | {"fit_frames": 30, "fit_utterances": 3}, inputs, tmp_path / "kmeans", context)
+    assert 10 < fewer["frames"] <= 30
+    with pytest.raises(ValueError, match=r"clusters = 64: must not exceed the .* frames to fit"):
+        kmeans.run(settings | {"clusters": 64, "fit_frames": 12}, inputs, tmp_path / "kmeans", context)
+
+
+def test_one_voice_out_of_the_hubs_dataset(components: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the layout of the hub's cache, without a network."""
+    snapshot = tmp_path / "hub" / "datasets--Matthijs--cmu-arctic-xvectors" / "snapshots" / ("0123456789" * 4)
+    snapshot.mkdir(parents=True)
+    (snapshot / "spkrec-xvect.zip").write_bytes((components / "spkrec-xvect.zip").read_bytes())
+    (snapshot / "README.md").write_text("---\nlicense: mit\n---\n")
+    refs = snapshot.parents[1] / "refs"
+    refs.mkdir()
+    (refs / "main").write_text(snapshot.name)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    folders: dict[str, Any] = {
+        "model": str(components / "tts"), "vocoder": str(components / "hifigan"), "speaker": 1
+    }  # fmt: skip
+    config = {"component": "speecht5", "xvectors": "Matthijs/cmu-arctic-xvectors", **folders}
+    summary = run(config, tmp_path / "voice")
+    assert [used["commit"] for used in summary["sources"]] == [None, None, snapshot.name]
+    zipped = SpeechT5Settings(**{**folders, "xvectors": str(components / "spkrec-xvect.zip")})
+    expected = load_synthesizer(zipped).speak(["So it is."])[0]
+    assert np.array_equal(load.synthesizer(tmp_path / "voice").speak(["So it is."])[0], expected)
+    with pytest.raises(ValueError, match=r"somebody/else is no folder here, .*`hf download somebody/else --repo-type "):
+        run(config | {"xvectors": "somebody/else"}, tmp_path / "other")
+    with pytest.raises(ValueError, match=r"synthesizer\.speaker = 9: must be below 4"):
+        run(config | {"speaker": 9}, tmp_path / "third")
+
+
+def test_the_vocoder_alone(components: Path, tmp_path: Path) -> None:
+    source = components / "vocoder"
+    config = {"component": "code_hifigan", "model": str(source), "clusters": CLUSTERS}
+    summary = run(config, tmp_path / "vocoder")
+    assert summary["licence"] == "cc-by-nc-4.0"
+    units = [3, 3, 7, 19]
+    expected = load_vocoder(CodeHifiGanSettings(model=str(source)))(units)
+    assert np.array_equal(load.vocoder(tmp_path / "vocoder")(units), expected)
+    right = r"must be a vocoder of the 500 units of speech\.quantizer, not of 20 others"
+    with pytest.raises(ValueError, match=right):
+        run(config | {"clusters": 500}, tmp_path / "other")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"vocoder\.model = .*empty': must be a SeamlessM4T v2: it has no config"):
+        run(config | {"model": str(tmp_path / "empty")}, tmp_path / "third")
+
+
+def test_whisper_is_copied_as_it_is(components: Path, tmp_path: Path) -> None:
+    source = components / "whisper"
+    train_whisper(source, [("one two", AUDIOS[0])], steps=2)
+    (source / "flax_model.msgpack").write_bytes(b"not needed")
+    run({"component": "whisper", "model": str(source)}, tmp_path / "whisper")
+    copied = {path.name: path.read_bytes() for path in (tmp_path / "whisper" / "model").iterdir()}
+    assert "flax_model.msgpack" not in copied and copied.keys() < {path.name for path in source.iterdir()}
+    assert all((source / name).read_bytes() == content for name, content in copied.items())
+    heard = load.recognizer(tmp_path / "whisper")
+    assert heard([AUDIOS[0]]) == load.whisper(tmp_path / "whisper")([AUDIOS[0]])
+
+    weights = load_file(source / "model.safetensors")
+    pickled = tmp_path / "pickled"
+    pickled.mkdir()
+    for name in copied.keys() - {"model.safetensors"}:
+        (pickled / name).write_bytes((source / name).read_bytes())
+    torch.save(weights, pickled / "pytorch_model.bin")
+    run({"component": "whisper", "model": str(pickled)}, tmp_path / "converted")
+    converted = load_file(tmp_path / "converted" / "model" / "model.safetensors")
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in converted.items())
+    with pytest.raises(ValueError, match=r"whisper\.model = .*: must be a Whisper, not a model of type speecht5"):
+        run({"component": "whisper", "model": str(components / "tts")}, tmp_path / "voice")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"clusters": 21}, r"quantizer\.clusters = 21: must be the 20 of .*kmeans\.npy"),
+        ({"layer": 9}, r"encoder\.layer = 9: must be from 1 to 4"),
+        ({"model": "missing.pt"}, r"encoder\.model = missing\.pt: there is no such file"),
+        ({"model": "nobody"}, r"nobody is neither a folder nor the id of a hub repository"),
+        ({"centroids": "missing.npy"}, r"missing\.npy: must be a \.npy file of centroids"),
+        ({"strides": 3}, r"encoder\.strides is no setting"),
+    ],
+)
+def test_what_does_not_fit(components: Path, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as raised:
+        run(encoder(components, **changes), tmp_path / "encoder")
+    assert "\n" not in str(raised.value)
+
+
+def test_centroids_of_another_encoder(components: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "wide.npy", np.zeros((CLUSTERS, 48), np.float32))
+    with pytest.raises(ValueError, match=r"quantizer\.centroids = .*: must be of the 32 dimensions .*, not of 48"):
+        run(encoder(components, centroids=str(tmp_path / "wide.npy")), tmp_path / "encoder")
+
+
+def test_settings_say_which_steps_there_are() -> None:
+    encoder, voice = EncoderSettings("x.pt"), SpeechT5Settings("x.zip")
+    with pytest.raises(ValueError, match=r"vocoder\.model = 'facebook/seamless.*: must be a vocoder of the 10000 u"):
+        PretrainedSpeech(encoder, voice)
+    fitted = PretrainedSpeech(encoder, voice, vocoder=CodeHifiGanSettings("mine"))
+    assert fitted.kmeans() == {"clusters": 10_000, "fit_utterances": 4000, "fit_frames": 500_000, "seed": 0}
+    assert "centroids" not in fitted.components()["encoder"]
+    assert fitted.components()["aligner"] == fitted.components()["recognizer"], "one copy of Whisper"
+    paper = PretrainedSpeech(encoder, voice, quantizer=QuantizerSettings(centroids="kmeans_10k.npy"))
+    assert paper.kmeans() is None and paper.components()["encoder"]["clusters"] == 10_000
+    assert [config["shard"] for config in paper.utterances("asr")] == list(range(8))
+    assert len(paper.utterances("eval_qa")) == 1 and paper.vocoder.model == SEAMLESS
+    assert paper.heard("sqa") == ("corpus", "encoder", "quantizer", "aligner", "synthesizer")
+    assert paper.heard("eval_asr") == ("corpus", "encoder", "quantizer")
+    json.dumps([paper.components(), paper.utterances("sqa")])
+
+
+def test_other_objects_are_not_unpickled(components: Path, tmp_path: Path) -> None:
+    for name in ("config.json", "spm_char.model", "tokenizer_config.json"):
+        (tmp_path / name).write_bytes((components / "tts" / name).read_bytes())
+    torch.save({"model": argparse.Namespace(layers=2)}, tmp_path / "pytorch_model.bin")
+    folders = {"vocoder": str(components / "hifigan"), "xvectors": str(components / "spkrec-xvect.zip")}
+    with pytest.raises(ValueError, match=r"speecht5: its pickled weights hold argparse\.Namespace") as raised:
+        run({"component": "speecht5", "model": str(tmp_path), **folders}, tmp_path / "voice")
+    assert "\n" not in str(raised.value)
