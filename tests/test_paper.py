@@ -101,7 +101,7 @@ def test_librispeech_to_a_table(published: list[str], tmp_path: Path) -> None:
     spoken = [row for row in responses if row["task"] == "sqa"]
     assert len(spoken) == 6 and all(row["prompt"].count("<|") > 10 for row in spoken)
     page = (tmp_path / "latest" / "index.html").read_text()
-    assert "LLaMA-Questions" in page and "not drawn" in page
+    assert "LLaMA-Questions" in page and "Llama_questions" not in page and "not drawn" in page
 
     again = run("strategy=original,none,merge_ties_replay", "profile=paper", f"outputs={tmp_path}", *published)
     assert again.returncode == 0 and " 0 to compute" in again.stdout, again.stdout + again.stderr

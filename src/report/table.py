@@ -59,6 +59,10 @@ ABSENT = "-"
 MISSING = "–"  # an evaluation that does not exist, where ABSENT is a score that its strategy does not have
 
 
+TITLES = {"llama_questions": "LLaMA-Questions", "web_questions": "Spoken WebQuestions", "trivia_qa": "Audio TriviaQA"}
+"""The published question sets as the paper calls them."""
+
+
 def columns(keys: Iterable[str]) -> list[dict[str, Any]]:
     """How to show each score: {"key", "group", "name", "direction", "table"}.
 
@@ -71,7 +75,8 @@ def columns(keys: Iterable[str]) -> list[dict[str, Any]]:
     for name in sets:
         for mode, title in MODES.items():
             if (key := f"qa/{name}/{mode}") in keys:
-                found.append({"key": key, "group": name, "name": title, "direction": "up", "table": "main"})
+                group = TITLES.get(name, name)
+                found.append({"key": key, "group": group, "name": title, "direction": "up", "table": "main"})
     for short, (title, strict) in IFEVAL.items():
         if (key := f"ifeval/{short}") in keys:
             table = "main" if strict else "more"
