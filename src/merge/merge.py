@@ -80,15 +80,17 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
     shutil.rmtree(scratch, ignore_errors=True)
     paths = {"base": str(base.resolve() / difference.MODEL)}
     try:
-        for i, (role, stage) in enumerate(stages.items()):
-            context.report(done=i, total=len(stages) + 1)
+        context.report(done=0, total=len(names))
+        for role, stage in stages.items():
             if whole:
                 difference.materialize(base, stage, scratch / role, dtype=torch.float32)
             else:
                 difference.write(base, stage, scratch / role, names)
             paths[role] = str((scratch / role).resolve())
-        difference.merge(recipe(config, paths, out_dtype), base, names, out / difference.MERGED, config["seed"])
+        difference.merge(
+            recipe(config, paths, out_dtype), base, names, out / difference.MERGED, config["seed"],
+            progress=lambda done: context.report(done=done, total=len(names)),
+        )  # fmt: skip
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    context.report(done=len(stages) + 1, total=len(stages) + 1)
     return {"method": config["method"], "models": list(config["models"]), "tensors": len(names), "whole": whole}

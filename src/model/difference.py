@@ -19,7 +19,7 @@ same bits as a merge of all. Two things have to be seen to:
 import json
 import math
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -165,12 +165,14 @@ def merge(
     out: Path,
     seed: int,
     shard_bytes: int = SHARD_BYTES,
+    progress: Callable[[int], object] = lambda done: None,
 ) -> None:
     """Merge the tensors `names` with mergekit, and write a checkpoint of them alone to `out`.
 
     recipe: mergekit's configuration; its models are paths: the base's `model/`, and folders from `write` (or whole
     models) for the others. names: what any of them has changed, which each must hold; every tensor of the base where
     the recipe `scales`, else ValueError is raised. The result has the recipe's `out_dtype`, else its `dtype`.
+    progress: told how many of them are merged, after each.
     """
     from mergekit.architecture import get_architecture_info
     from mergekit.config import MergeConfiguration
@@ -202,8 +204,10 @@ def merge(
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(seed)
             writer = Writer(out, shard_bytes)
-            for name, tensor in _merged(sorted(tasks, key=lambda task: task.tensor_name), set(names), base):
+            merged = _merged(sorted(tasks, key=lambda task: task.tensor_name), set(names), base)
+            for done, (name, tensor) in enumerate(merged, start=1):
                 writer.add(name, tensor)
+                progress(done)
             writer.finish()
     finally:
         LoaderCache.loaders.clear()  # mergekit keeps opened checkpoints, by path, for the life of the process

@@ -64,4 +64,5 @@ def inputs(store: Path) -> dict[str, Path]:
 @pytest.fixture
 def context(tmp_path: Path) -> SimpleNamespace:
     (tmp_path / "work").mkdir()
-    return SimpleNamespace(report=lambda **numbers: None, work=tmp_path / "work")
+    reports: list[dict[str, float]] = []
+    return SimpleNamespace(report=lambda **numbers: reports.append(numbers), reports=reports, work=tmp_path / "work")

@@ -152,6 +152,11 @@ def test_the_base_gives_the_rest_where_it_is_not_merged(store, inputs, context):
     assert not any(torch.equal(loaded[name], base[name]) for name in CHANGED)
 
 
+def test_progress_counts_tensors(store, inputs, context):
+    merge(store, LINEAR, inputs, context, "merge-progress")
+    assert context.reports == [{"done": done, "total": 8} for done in range(9)]
+
+
 def test_models_are_named_by_their_roles(store, inputs, context):
     out = merge(store, CONFIGS["ties"], inputs, context, "merge-roles")
     recipe = yaml.safe_load((out / "mergekit.yaml").read_text())
