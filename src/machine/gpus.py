@@ -30,9 +30,10 @@ def gpus(cell: Mapping[str, Any], named: Gpu, needed: Sequence[Requirement], els
         return [*told, note("the GPUs of the cluster's nodes cannot be looked at from here")]
     ranks = cell["train"]["ranks"]
     if len(devices) < ranks:
-        told.append(no(f"{ranks} GPUs for train.ranks={ranks}; there are {len(devices)}",
-                       f"run it where there are {ranks} (hydra/launcher=slurm_gpu hands it to a cluster), or set "
-                       "train.ranks"))  # fmt: skip
+        asked = "a GPU" if ranks == 1 else f"{ranks} GPUs"
+        told.append(no(f"{asked} for train.ranks={ranks}; there are {len(devices)}",
+                       "run it on a machine that has, or hand it to a cluster that has (hydra/launcher=slurm_gpu)" + (
+                           "" if ranks == 1 else ", or set train.ranks")))  # fmt: skip
     return told + _each(devices[:ranks], cell, needed)
 
 

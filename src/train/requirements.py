@@ -16,6 +16,7 @@ import yaml
 
 from src.data.replay import replay_count
 from src.grid.cell import CONF, STAGES, Row
+from src.grid.errors import ConfigError
 from src.grid.plan import Plan
 from src.grid.step import Step, canonical, closure
 from src.grid.store import Store
@@ -37,14 +38,18 @@ class Gpu:
     """GiB."""
 
     @classmethod
-    def of(cls, *told: Mapping[str, Any] | None) -> "Gpu":
-        """From `hydra.launcher.gpu` and a cell's `gpu`: each field from the first that has it."""
-        found: dict[str, Any] = {}
-        for settings in told:
-            for key, value in (settings or {}).items():
-                if value is not None:
-                    found.setdefault(key, value)
-        return cls(**found)
+    def of(cls, launcher: Mapping[str, Any] | None, cell: Mapping[str, Any] | None) -> "Gpu":
+        """From `hydra.launcher.gpu`, and where a field of it is null from the cell's `gpu`.
+
+        Raises ConfigError where the launcher names another GPU and not its memory.
+        """
+        own = {key: value for key, value in (launcher or {}).items() if value is not None}
+        other = cell or {}
+        same = own.get("name") in (None, other.get("name")) or "memory_gb" in own or not other
+        if not same:
+            raise ConfigError(f"hydra.launcher.gpu.memory_gb is null; it must be that of the {own['name']}, for "
+                              f"gpu.memory_gb={other['memory_gb']:g} is of the {other['name']}")  # fmt: skip
+        return cls(**{**other, **own})
 
     @property
     def peak_tflops(self) -> float | None:

@@ -79,6 +79,26 @@ def test_planning_writes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("gpus", "seconds"), [(0, 2.0), (1, 4.0), (2, 3.0), (3, 2.0)])
+def test_steps_with_a_model_share_the_gpus(gpus: int, seconds: float) -> None:
+    """Three of them and two others, a second each, before one that needs all; five workers. Without GPUs none waits."""
+    models = [Step("model", f"m{i}", {"number": i}, {}, seconds=1.0) for i in range(3)]
+    others = [toy(f"t{i}", i) for i in range(2)]
+    end = Step("toy", "end", {"number": 1}, {step.label: step for step in [*models, *others]}, seconds=1.0)
+    plan = make_plan([toy_row("row", end)], Store(Path("nowhere")))
+    assert plan.makespan(5, gpus=gpus) == seconds
+
+
+def test_ranks_take_a_gpu_each_and_are_not_overtaken() -> None:
+    """Two ranks wait for both GPUs while a long step has one; a short step does not take the other before them."""
+    long = Step("model", "a", {"number": 1}, {}, seconds=3.0)
+    ranks = Step("models", "b", {"number": 2}, {}, seconds=2.0, ranks=2)
+    short = Step("model", "c", {"number": 3}, {}, seconds=1.0)
+    plan = make_plan([toy_row(step.label, step) for step in (long, ranks, short)], Store(Path("nowhere")))
+    assert plan.makespan(9, gpus=2) == 6.0
+    assert plan.makespan(9) == 3.0
+
+
 def test_frozen_plan_is_read_back_as_it_was(tmp_path: Path) -> None:
     plan = small()
     plan.save(tmp_path / "plan.json")

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from launchers.needs import needs_table, verdict
 from src.grid.cell import CONF, row
+from src.grid.errors import ConfigError
 from src.grid.plan import make_plan
 from src.grid.step import Step
 from src.grid.store import Store
@@ -88,10 +89,20 @@ def test_gpu_hours_are_those_of_the_mean_example_on_the_gpu_that_is_named(tmp_pa
     assert asr.training.gradient_checkpointing
     hours = flops / (0.4 * 154.8e12) / 3600
     assert asr.gpu_hours == pytest.approx(hours)
-    faster = found(tmp_path, gpu={"name": "NVIDIA H100 80GB HBM3", "memory_gb": None})["train-asr"]
-    assert faster.gpu == Gpu("NVIDIA H100 80GB HBM3", 48)
+    faster = found(tmp_path, gpu={"name": "NVIDIA H100 80GB HBM3", "memory_gb": 80})["train-asr"]
+    assert faster.gpu == Gpu("NVIDIA H100 80GB HBM3", 80)
     assert faster.gpu_hours == pytest.approx(hours * 154.8 / 989)
-    assert found(tmp_path, gpu={"name": "GeForce 256"})["train-asr"].gpu_hours is None
+    assert found(tmp_path, "gpu=null", gpu={"name": "GeForce 256"})["train-asr"].gpu_hours is None
+
+
+def test_the_launcher_s_gpu_goes_before_the_profile_s() -> None:
+    profile = {"name": "RTX A6000", "memory_gb": 48.0}
+    assert Gpu.of(None, profile) == Gpu.of({"name": None, "memory_gb": None}, profile) == Gpu("RTX A6000", 48)
+    assert Gpu.of({"memory_gb": 16}, profile) == Gpu("RTX A6000", 16)
+    assert Gpu.of({"name": "L40S", "memory_gb": 40}, profile) == Gpu("L40S", 40)
+    assert Gpu.of({"name": "L40S"}, None) == Gpu("L40S", None) and Gpu.of(None, None) == Gpu()
+    with pytest.raises(ConfigError, match=r"memory_gb is null; it must be that of the V100"):
+        Gpu.of({"name": "V100", "memory_gb": None}, profile)
 
 
 @pytest.mark.parametrize(
