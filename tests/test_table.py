@@ -45,7 +45,7 @@ def outputs(smoke: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the undisturbed table, to be worked on."""
     folder = tmp_path_factory.mktemp("table") / "outputs"
     shutil.copytree(smoke, folder, symlinks=True)
-    assert "56 to compute" in (folder / "printed.txt").read_text()
+    assert "60 to compute" in (folder / "printed.txt").read_text()
     return folder
 
 
@@ -66,7 +66,7 @@ def test_thirteen_rows_and_eleven_columns(outputs: Path) -> None:
 
 def test_training_is_shared(outputs: Path) -> None:
     made = artifacts(outputs)
-    assert len(made) == 56
+    assert len(made) == 60
     assert sum(name.startswith("train-") for name in made) == 6
 
 
@@ -74,7 +74,7 @@ def test_the_same_command_computes_nothing(outputs: Path) -> None:
     before = (outputs / "latest" / "table.json").read_bytes()
     began = {file: file.stat().st_mtime_ns for file in (outputs / "store").glob("*/manifest.json")}
     printed = finish(start(outputs))
-    assert "56 steps, 0 to compute" in printed and "Replay" in printed
+    assert "60 steps, 0 to compute" in printed and "Replay" in printed
     assert began == {file: file.stat().st_mtime_ns for file in (outputs / "store").glob("*/manifest.json")}
     assert (outputs / "latest" / "table.json").read_bytes() == before
 
@@ -89,7 +89,7 @@ def test_another_rule_scores_the_same_responses(smoke: Path, tmp_path: Path) -> 
     shutil.copytree(smoke, tmp_path / "outputs", symlinks=True)
     before, table = artifacts(tmp_path / "outputs"), json.loads((smoke / "latest" / "table.json").read_text())
     printed = finish(start(tmp_path / "outputs", "evaluate.matching=substrings"))
-    assert "56 steps, 17 to compute" in printed
+    assert "60 steps, 17 to compute" in printed
     made = artifacts(tmp_path / "outputs")
     assert {name.partition("-")[0] for name in made.keys() - before.keys()} == {"score"}
     assert {name: made[name] for name in before} == before

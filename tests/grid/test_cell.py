@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
+from src.config import local_paths
 from src.evaluate import qa, wer
 from src.grid.cell import Row, row
 from src.grid.errors import ConfigError
@@ -40,7 +41,7 @@ def test_thirteen_rows_need_six_training_steps() -> None:
     assert kinds.count("train") == 6
     assert kinds.count("merge") == 6 and kinds.count("discount") == 4
     assert kinds.count("generate") == kinds.count("score") == 13 + 4  # the rows, and both chains after ASR and TTS
-    assert len({step.name for step in steps}) == len(steps) == 56
+    assert len({step.name for step in steps}) == len(steps) == 60
 
 
 def test_seeds_share_the_corpus_and_the_voices() -> None:
@@ -196,3 +197,69 @@ def test_planning_imports_neither_torch_nor_numpy() -> None:
     code = "import sys, src.run, src.grid.cell, launchers.local; print([*{'torch', 'numpy'} & set(sys.modules)])"
     printed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "[]"
+
+
+@pytest.mark.parametrize("profile", ["paper", "single_gpu"])
+def test_published_data_and_components_share_one_plan(profile: str) -> None:
+    steps = list(closure(step for one in rows_of(f"profile={profile}") for step in one.steps))
+    kinds = [step.kind for step in steps]
+    assert [kinds.count(kind) for kind in ("datasets", "backbone", "gather", "examples")] == [1, 1, 1, 4]
+    assert kinds.count("train") == 6 and kinds.count("merge") == 6 and kinds.count("discount") == 4
+    assert not {"corpus", "base", "quantizer", "units", "vocoder", "recognizer"} & set(kinds)
+    # one Whisper to align and to judge, the encoder with its centroids, the voice, the vocoder
+    assert sorted(step.label for step in steps if step.kind == "pretrained") == [
+        "code_hifigan", "encoder", "speecht5", "whisper"
+    ]  # fmt: skip
+    shards = [step for step in steps if step.kind == "utterances"]
+    assert len({step.name for step in shards}) == 8 + 8 + 2
+    assert {step.config["list"] for step in shards if "synthesizer" in step.inputs} == {"sqa"}
+    gathered = next(step for step in steps if step.kind == "gather")
+    assert list(gathered.inputs) == [step.label.removeprefix("utterances-") for step in gathered.inputs.values()]
+
+
+def test_the_sizes_that_a_plan_assumes_are_in_no_fingerprint() -> None:
+    plain, other = (
+        row(compose("config", overrides=["profile=paper", *more]))
+        for more in ([], ["expected.asr.tokens=1", "gpu={name: A100, memory_gb: 80}"])
+    )
+    assert plain.evaluate.fingerprint == other.evaluate.fingerprint
+
+
+def test_centroids_that_are_not_published_are_fitted_once() -> None:
+    overrides = ["profile=paper", "speech=hubert", "speech.vocoder.model=/a/vocoder"]
+    steps = list(closure(row(compose("config", overrides=overrides)).steps))
+    (fitted,) = (step for step in steps if step.kind == "kmeans")
+    assert set(fitted.inputs) == {"corpus", "encoder"}
+    assert all(step.inputs["quantizer"] == fitted for step in steps if step.kind == "utterances")
+
+
+def test_a_published_model_learns_the_laptops_units() -> None:
+    steps = list(closure(row(compose("config", overrides=["model=qwen2_5_1_5b"])).steps))
+    (base,) = (step for step in steps if step.kind == "backbone")
+    assert base.config["units"] == 64 and not base.inputs
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["profile=paper", "data=laptop"], "speech.name is .pretrained.; it must be fitted with data"),
+        (["profile=paper", "speech=laptop"], "speech.name is 'fitted'; it must be pretrained with data.name=published"),
+        (["profile=paper", "model=laptop"], "model.name is 'scratch'; it must be pretrained with data.name=published"),
+        (["profile=paper", "replay.pool=with_evaluation_facts"], "replay.pool is .* must be honest with"),
+        (["profile=paper", "data.name=mine"], "data.name is 'mine'; it must be closed_domain or published"),
+        (["profile=paper", "data.speech.revision=main"], "data.speech.revision = 'main': must be a commit"),
+        (["profile=paper", "speech.encoder.layer=0"], "speech.encoder.layer = 0: must be 1 or more"),
+        (["profile=paper", "model.initialization=zero"], "model.initialization is 'zero'; it must be mean_covariance"),
+        (["train.micro_batch_size=0"], "train.micro_batch_size is 0; it must be greater than 0, or null"),
+        (["train.attention=fast"], "train.attention is 'fast'; it must be one of sdpa, eager"),
+        (["profile=paper", "gpu.memory_gb=0"], "gpu.memory_gb is 0.*; it must be greater than 0"),
+    ],
+)
+def test_what_does_not_go_together_is_named(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        row(compose("config", overrides=overrides))
+
+
+def test_local_files_are_told_from_names_of_the_hub() -> None:
+    settings = {"a": {"path": "corpora/x", "hub": "x/y"}, "model": "/m", "voice": "./v", "zip": "Matthijs/z", "n": None}
+    assert dict(local_paths(settings)) == {"a.path": Path("corpora/x"), "model": Path("/m"), "voice": Path("./v")}
