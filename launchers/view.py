@@ -177,4 +177,8 @@ def numbers_text(numbers: Mapping[str, float | str]) -> str:
         parts.append(f"loss {numbers['loss']:.3f}")
     if "tokens_per_second" in numbers:
         parts.append(f"{float(numbers['tokens_per_second']):,.0f} tokens/s")
+    if "hours" in numbers:
+        parts.append(f"{float(numbers['hours']):,.1f} h of audio")
+    if "hours_per_hour" in numbers:
+        parts.append(f"{float(numbers['hours_per_hour']):,.0f} h/h")
     return "  ".join(parts)
