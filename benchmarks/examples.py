@@ -72,8 +72,8 @@ def main() -> None:
             wall, processor = time.perf_counter() - wall, time.process_time() - processor
             tokens = summary["tokens"]
             size = sum(file.stat().st_size for file in out.iterdir())
-            print(f"{source}: {tokens / wall:,.0f} tokens/s, {tokens / processor:,.0f} of processor time; "
-                  f"{summary['mean']:.0f} tokens an example, {size / tokens:.2f} bytes a token", flush=True)  # fmt: skip
+            print(f"{source}: {tokens / wall:,.0f} tokens/s, {tokens / processor:,.0f} of processor time")
+            print(f"     {summary['mean']:.0f} tokens an example, {size / tokens:.2f} bytes a token", flush=True)
             stored = Stored(out)
             order = random.Random(0).sample(range(len(stored)), len(stored))
             processor = time.process_time()

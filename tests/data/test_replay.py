@@ -1,5 +1,7 @@
 """How much is replayed, and that it is a sample."""
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,8 +19,14 @@ def test_basis() -> None:
 
 @given(st.integers(0, 200), st.floats(0, 1), st.integers())
 def test_sample_has_no_repetition_and_is_reproducible(size: int, ratio: float, seed: int) -> None:
-    earlier = {"text": range(size)}
-    drawn = sample_earlier(earlier, {"text": ratio}, "old", 7, str(seed))["text"]
+    drawn = sample_earlier({"text": size}, {"text": ratio}, "old", 7, str(seed))["text"]
     assert len(drawn) == len(set(drawn)) == round(ratio * size)
     assert set(drawn) <= set(range(size))
-    assert drawn == sample_earlier(earlier, {"text": ratio}, "old", 7, str(seed))["text"]
+    assert drawn == sample_earlier({"text": size}, {"text": ratio}, "old", 7, str(seed))["text"]
+
+
+@given(st.lists(st.text(), max_size=200), st.floats(0, 1))
+def test_numbers_are_drawn_as_the_examples_themselves_would_be(examples: list[str], ratio: float) -> None:
+    drawn = sample_earlier({"asr": len(examples)}, {"asr": ratio}, "old", 7, "3-tts")["asr"]
+    count = replay_count(ratio, "old", len(examples), 7)
+    assert [examples[i] for i in drawn] == random.Random("3-tts-asr").sample(examples, count)
