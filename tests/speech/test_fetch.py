@@ -3,7 +3,6 @@ artifacts compute what the originals do is tested where they are used, and here 
 
 import argparse
 import hashlib
-import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,14 +20,7 @@ from src.speech import fetch, kmeans, load
 from src.speech.audio import read_audio, write_audio
 from src.speech.code_hifigan import load_vocoder
 from src.speech.kmeans import fit_centroids
-from src.speech.pretrained import (
-    SEAMLESS,
-    CodeHifiGanSettings,
-    EncoderSettings,
-    PretrainedSpeech,
-    QuantizerSettings,
-    SpeechT5Settings,
-)
+from src.speech.pretrained import CodeHifiGanSettings, SpeechT5Settings
 from src.speech.speecht5 import load_synthesizer
 from tests.speech.published_components import make_components, train_whisper
 from tests.speech.test_encoder import AUDIOS, LAYER, TINY
@@ -227,23 +219,6 @@ def test_centroids_of_another_encoder(components: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "wide.npy", np.zeros((CLUSTERS, 48), np.float32))
     with pytest.raises(ValueError, match=r"quantizer\.centroids = .*: must be of the 32 dimensions .*, not of 48"):
         run(encoder(components, centroids=str(tmp_path / "wide.npy")), tmp_path / "encoder")
-
-
-def test_settings_say_which_steps_there_are() -> None:
-    encoder, voice = EncoderSettings("x.pt"), SpeechT5Settings("x.zip")
-    with pytest.raises(ValueError, match=r"vocoder\.model = 'facebook/seamless.*: must be a vocoder of the 10000 u"):
-        PretrainedSpeech(encoder, voice)
-    fitted = PretrainedSpeech(encoder, voice, vocoder=CodeHifiGanSettings("mine"))
-    assert fitted.kmeans() == {"clusters": 10_000, "fit_utterances": 4000, "fit_frames": 500_000, "seed": 0}
-    assert "centroids" not in fitted.components()["encoder"]
-    assert fitted.components()["aligner"] == fitted.components()["recognizer"], "one copy of Whisper"
-    paper = PretrainedSpeech(encoder, voice, quantizer=QuantizerSettings(centroids="kmeans_10k.npy"))
-    assert paper.kmeans() is None and paper.components()["encoder"]["clusters"] == 10_000
-    assert [config["shard"] for config in paper.utterances("asr")] == list(range(8))
-    assert len(paper.utterances("eval_qa")) == 1 and paper.vocoder.model == SEAMLESS
-    assert paper.heard("sqa") == ("corpus", "encoder", "quantizer", "aligner", "synthesizer")
-    assert paper.heard("eval_asr") == ("corpus", "encoder", "quantizer")
-    json.dumps([paper.components(), paper.utterances("sqa")])
 
 
 def test_other_objects_are_not_unpickled(components: Path, tmp_path: Path) -> None:
