@@ -1,7 +1,8 @@
 """Word times by the package whisper-timestamped instead of transformers, on the same weights.
 
 The package is under the GPL-3 and no part of this project, nor does anything here need it: whoever wants its word times
-installs it (`pip install whisper-timestamped`) and sets speech.aligner.backend=whisper_timestamped.
+installs it (`pip install whisper-timestamped`; tried with 1.15.9) and sets speech.aligner.backend=whisper_timestamped.
+It hears one audio at a time.
 """
 
 import importlib
@@ -40,7 +41,8 @@ class TimestampedWhisper:
         return heard
 
     def _words(self, audio: npt.NDArray[Any]) -> tuple[Word, ...]:
-        result = self._package.transcribe(self._model, to_float32(audio), language=self._language)
+        # verbose: None draws no progress bars.
+        result = self._package.transcribe(self._model, to_float32(audio), language=self._language, verbose=None)
         return tuple(
             Word(word["text"].strip(), float(word["start"]), float(word["end"]))
             for segment in result["segments"]

@@ -1,4 +1,4 @@
-"""The package is not installed here: what it returns is written out as its documentation has it."""
+"""The package is no dependency, not even of the tests: what it returns is written out as its documentation has it."""
 
 import sys
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ from src.speech.whisper_timestamped import TimestampedWhisper
 def test_words_of_all_segments(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     asked: list[Any] = []
 
-    def transcribe(model: Any, audio: np.ndarray, language: str | None) -> dict[str, Any]:
+    def transcribe(model: Any, audio: np.ndarray, language: str | None, verbose: bool | None) -> dict[str, Any]:
         asked.append((model, len(audio), audio.dtype, language))
         first = [{"text": " Paris", "start": 0.1, "end": 0.5, "confidence": 1}, {"text": "is.", "start": 0.5, "end": 1}]
         second = [{"text": "It.", "start": 2, "end": 3, "confidence": 0.8}]
