@@ -120,7 +120,7 @@ def imported_packages(folder: str) -> dict[str, Path]:
     return found
 
 
-@pytest.mark.parametrize(("folder", "extras"), [("src", ()), ("launchers", ()), ("tests", ("test",))])
+@pytest.mark.parametrize(("folder", "extras"), [("src", ("gpu",)), ("launchers", ()), ("tests", ("test",))])
 def test_every_import_is_a_direct_dependency(folder: str, extras: tuple[str, ...]) -> None:
     declared = {canonicalize_name(requirement.name) for requirement in pins(extras)}
     distributions = importlib.metadata.packages_distributions()

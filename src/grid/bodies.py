@@ -55,7 +55,7 @@ BODIES: dict[str, Body] = {
     "examples": Body("src.train.examples:run", needs=_MODEL),
     "train": Body("src.train.stage:run", version=2, needs=(*_MODEL, "peft", "deepspeed"), gpu=True),
     "merge": Body("src.merge.merge:run", version=2, needs=(*_MODEL, "mergekit.merge")),
-    "discount": Body("src.merge.discount:run", version=2, needs=(*_MODEL, "peft")),
+    "discount": Body("src.merge.discount:run", version=2, needs=_MODEL),
     "generate": Body("src.evaluate.responses:run", version=2, needs=(*_MODEL, "jiwer"), gpu=True),
     "score": Body("src.evaluate.score:run", needs=("src.evaluate.score", "src.evaluate.checkers")),
     # lm_eval starts threads when it is imported

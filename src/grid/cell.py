@@ -114,7 +114,7 @@ class Layout:
         self.corpus = self.step("datasets", "datasets", fields(data))
         self.clusters = speech.quantizer.clusters
         components = {
-            role: self.step("pretrained", config["component"], config) for role, config in speech.components().items()
+            role: self.step("pretrained", told["component"], told) for role, told in speech.components().items()
         }
         self.vocoder, self.recognizer, self.judge = components["vocoder"], components["recognizer"], None
         heard = {"corpus": self.corpus, **components, "quantizer": components["encoder"]}
@@ -123,9 +123,9 @@ class Layout:
         shards = {}
         for name in LISTS:
             sources = {role: heard[role] for role in speech.heard(name)}
-            for config in speech.utterances(name):
-                role = f"{name}-{config['shard']:03d}"
-                shards[role] = self.step("utterances", f"utterances-{role}", config, **sources)
+            for shard in speech.utterances(name):
+                role = f"{name}-{shard['shard']:03d}"
+                shards[role] = self.step("utterances", f"utterances-{role}", shard, **sources)
         self.units = self.step("gather", "gather", {}, **shards)
 
     def scratch(self, model: Model) -> Step:
@@ -183,7 +183,7 @@ class Layout:
                 )
             },
         }  # fmt: skip
-        settings = {
+        settings: dict[str, Any] = {
             "stage": name,
             "adapter": asdict(train.adapter),
             "optimization": self.optimization(optimization, self.cell.seed),

@@ -1,7 +1,6 @@
 """theta_0 as a step: a small Llama 3.2 Vision goes in, a Llama with units comes out."""
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -37,7 +36,7 @@ def vision(folder: Path, template: str | None = None) -> MllamaForCausalLM:
 
 
 def test_the_text_part_with_units_answers_as_the_vision_model_does_without_images(
-    tmp_path: Path, context: SimpleNamespace
+    tmp_path: Path, context: Any
 ) -> None:
     model = vision(tmp_path / "vision")
     out = tmp_path / "out"
@@ -55,7 +54,7 @@ def test_the_text_part_with_units_answers_as_the_vision_model_does_without_image
         assert file.read_bytes() == (again / "model" / file.name).read_bytes(), file.name
 
 
-def test_the_template_says_the_same_date_every_day(tmp_path: Path, context: SimpleNamespace) -> None:
+def test_the_template_says_the_same_date_every_day(tmp_path: Path, context: Any) -> None:
     vision(tmp_path / "vision", DATED)
     summary = base.run(CONFIG | {"pretrained": str(tmp_path / "vision")}, {}, tmp_path / "out", context)
     assert summary["date_in_template_fixed"]
@@ -75,7 +74,7 @@ def test_the_template_says_the_same_date_every_day(tmp_path: Path, context: Simp
     ],
 )
 def test_another_model_than_the_plan_was_made_with(
-    change: dict[str, Any], message: str, tmp_path: Path, context: SimpleNamespace
+    change: dict[str, Any], message: str, tmp_path: Path, context: Any
 ) -> None:
     vision(tmp_path / "vision")
     with pytest.raises(ValueError, match=message):
@@ -83,7 +82,7 @@ def test_another_model_than_the_plan_was_made_with(
     assert Checkpoint(tmp_path / "vision").files  # the source is as it was
 
 
-def test_units_that_are_there_already(tmp_path: Path, context: SimpleNamespace) -> None:
+def test_units_that_are_there_already(tmp_path: Path, context: Any) -> None:
     vision(tmp_path / "vision")
     base.run(CONFIG | {"pretrained": str(tmp_path / "vision")}, {}, tmp_path / "out", context)
     with pytest.raises(ValueError, match="has 20 of the unit tokens already"):
