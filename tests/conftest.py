@@ -48,7 +48,8 @@ def context(tmp_path: Path) -> SimpleNamespace:
     work = tmp_path / "work"
     work.mkdir()
     reported: list[dict[str, Any]] = []
-    return SimpleNamespace(work=work, report=lambda **numbers: reported.append(numbers), reported=reported)
+    report = lambda **numbers: reported.append(numbers)  # noqa: E731
+    return SimpleNamespace(work=work, chunks=work / "chunks", report=report, reported=reported)
 
 
 @pytest.fixture(scope="session")

@@ -65,6 +65,8 @@ class Context:
         self.checkpoints = work / "checkpoints" / str(attempt)
         """Where this attempt saves, each checkpoint in a folder `step-N`, named in the file `latest` when it is
         complete. No other attempt writes there."""
+        self.chunks = work / "chunks"
+        """Where a body that works in chunks keeps each of them when it is whole; a name with a dot before it is not."""
         self._silent = silent
         self._numbers: dict[str, Any] = {}
         self._written = 0.0
@@ -129,6 +131,12 @@ def latest_checkpoint(work: Path) -> Path | None:
 def checkpoint_step(checkpoint: Path | None) -> int:
     """The N of `step-N`, 0 where there is no checkpoint."""
     return int(checkpoint.name.removeprefix("step-")) if checkpoint else 0
+
+
+def reached(work: Path) -> int:
+    """How far the scratch of a step has come: the N of its latest checkpoint, or how many chunks in it are whole."""
+    chunks = sum(not chunk.name.startswith(".") for chunk in (work / "chunks").glob("*"))
+    return max(checkpoint_step(latest_checkpoint(work)), chunks)
 
 
 def metrics_file(work: Path) -> Path:

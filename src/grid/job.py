@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from src.grid.bodies import BODIES
-from src.grid.context import STOPPED, checkpoint_step, latest_checkpoint
+from src.grid.context import STOPPED, reached
 from src.grid.execute import Watch, failure_file, record_failure, unwatched, work_on
 from src.grid.lease import this_job, this_restart
 from src.grid.plan import Plan
@@ -74,8 +74,8 @@ class Job:
         if task.rank == 0 and missing:
             for step in missing:
                 failure_file(self.grid, step.name).unlink(missing_ok=True)
-            reached = [len(steps) - len(missing), checkpoint_step(latest_checkpoint(store.work(missing[0])))]
-            self._record(task, {"restart": this_restart(), "host": os.uname().nodename, "reached": reached})
+            place = [len(steps) - len(missing), reached(store.work(missing[0]))]
+            self._record(task, {"restart": this_restart(), "host": os.uname().nodename, "reached": place})
             fault = stuck(read_attempts(self.grid, _own_job()))
             if fault:
                 record_failure(failure_file(self.grid, missing[0].name), f"{missing[0].name}: {fault}")

@@ -280,7 +280,7 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
     chunks = []
     for start in range(0, len(rows), CHUNK[settings.list]):
         own = rows[start : start + CHUNK[settings.list]]
-        done = context.work / "chunks" / f"{start}-{start + len(own)}"
+        done = context.chunks / f"{start}-{start + len(own)}"
         if done.is_dir():
             progress.resumed(len(own), json.loads((done / COUNTS).read_text(encoding="utf-8"))["samples"])
         else:

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from src.grid import context
-from src.grid.context import STOPPED, Context, checkpoint_step, latest_checkpoint, read_progress
+from src.grid.context import STOPPED, Context, checkpoint_step, latest_checkpoint, reached, read_progress
 from tests.conftest import ROOT
 
 
@@ -153,3 +153,14 @@ def test_reports_are_whole_at_any_moment(tmp_path: Path, clock: SimpleNamespace)
         clock.seconds += 1
         made.report(done=2)
         assert json.load(stream) == {"done": 1} and read_progress(tmp_path) == {"done": 2}
+
+
+def test_what_a_step_has_reached_counts_checkpoints_and_whole_chunks(tmp_path: Path) -> None:
+    context = Context(tmp_path, "utterances-asr-000")
+    assert reached(tmp_path) == 0
+    for name in ("0-512", "512-1024", ".1024-1536"):
+        (context.chunks / name).mkdir(parents=True)
+    assert reached(tmp_path) == 2
+    (context.checkpoints / "step-7").mkdir(parents=True)
+    (context.checkpoints / "latest").write_text("step-7")
+    assert reached(tmp_path) == 7

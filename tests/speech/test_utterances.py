@@ -39,7 +39,9 @@ PIECES = {"asr": 3, "sqa": 2, "eval_qa": 2, "eval_asr": 2}
 def context(work: Path) -> Any:
     work.mkdir(parents=True, exist_ok=True)
     reports: list[dict[str, Any]] = []
-    return SimpleNamespace(work=work, report=lambda **numbers: reports.append(numbers), reports=reports)
+    return SimpleNamespace(
+        work=work, chunks=work / "chunks", report=lambda **numbers: reports.append(numbers), reports=reports
+    )
 
 
 class Published:
