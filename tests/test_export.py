@@ -93,7 +93,7 @@ COMPLETE = [("none", 0), ("none", 1), ("replay", 0)]
 
 def publish(row: Row, models: Path, corpus: Path, store: Store, work: Path) -> None:
     """What a row's export needs: its model, and what the real bodies make of it, on the text tasks alone."""
-    context: Any = SimpleNamespace(report=lambda **_: None)
+    context: Any = SimpleNamespace(report=lambda **_: None, chunks=work / "chunks")
     inputs = {"model": models / "stage", "base": models / "base", "corpus": corpus}
     asked = row.evaluate.inputs["responses"]
 

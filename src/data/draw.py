@@ -1,9 +1,11 @@
-"""Random subsets that depend on a seed and on what is drawn, and not on the order in which it is met."""
+"""Subsets: random ones, that depend on a seed and on what is drawn and not on the order in which it is met, and the
+first of each question set."""
 
 import hashlib
 import heapq
-from collections.abc import Iterable
-from typing import TypeVar
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -42,3 +44,14 @@ class Lowest:
     def items(self) -> list[bytes]:
         """The items, lowest rank first."""
         return [self._items[rank] for rank in sorted(self._items)]
+
+
+def first_of_each_set(rows: Iterable[Mapping[str, Any]], count: int) -> set[str]:
+    """The ids of the first `count` rows of each question set."""
+    seen: Counter[str] = Counter()
+    kept = set()
+    for row in rows:
+        seen[row["set"]] += 1
+        if seen[row["set"]] <= count:
+            kept.add(row["id"])
+    return kept

@@ -48,12 +48,14 @@ def generate(
     decoding: Decoding | None = None,
     batch_tokens: int = 8192,
     finished: Callable[[int], None] | None = None,
+    first: int = 0,
 ) -> list[list[int]]:
     """Token ids of a response to each prompt, in the order of the prompts, without the token that ended it.
 
     max_new_tokens: of a response, its ending token included. batch_tokens: most tokens of a batch (rows x (longest
     prompt + max_new_tokens)), which bounds the cache; a single row may exceed it. finished: called with the size of
-    each batch that is done. Raises ValueError for an empty prompt.
+    each batch that is done. first: the place of the first prompt, where the list is a part of a longer one. Raises
+    ValueError for an empty prompt.
     """
     for i, prompt in enumerate(prompts):
         if not len(prompt):
@@ -63,7 +65,8 @@ def generate(
     model.eval()
     responses: list[list[int]] = [[] for _ in prompts]
     for rows in _batches([len(prompt) for prompt in prompts], max_new_tokens, batch_tokens):
-        batch = _batch(model, [prompts[i] for i in rows], max_new_tokens, frozenset(stop), decoding, rows)
+        places = [first + i for i in rows]
+        batch = _batch(model, [prompts[i] for i in rows], max_new_tokens, frozenset(stop), decoding, places)
         for i, response in zip(rows, batch, strict=True):
             responses[i] = response
         if finished is not None:

@@ -6,6 +6,7 @@ here: `src.evaluate.score` does that, as often as one likes.
 """
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -17,6 +18,7 @@ import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from src.data import jsonl, prompts
+from src.data.draw import first_of_each_set
 from src.data.units import Units
 from src.evaluate import ifeval
 from src.evaluate.generate import Decoding, generate, stop_tokens
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
 
 TASKS = ("t2t", "ifeval", "sqa", "asr", "tts")
 ASR_INSTRUCTION, TTS_INSTRUCTION = prompts.ASR_INSTRUCTIONS[0], prompts.TTS_INSTRUCTIONS[0]
+RESPONSES, AUDIO = "responses.jsonl", "audio"
+ASKED_AT_ONCE = 512
+"""Examples that are asked together. Their responses are kept when all are there: an evaluation of hours that is stopped
+goes on behind them."""
 HEARD_AT_ONCE = 32
 """Answers that the recognizer gets in one call, which bounds the audio that is kept."""
 
@@ -103,8 +109,8 @@ class Respondent:
         self.units = {i for i, content in special.items() if prompts.UNIT.fullmatch(content)}
         self.marks = special.keys() - self.units
 
-    def __call__(self, task: str, contents: Sequence[str]) -> list[Response]:
-        """The responses to what the user says, one a content."""
+    def __call__(self, task: str, contents: Sequence[str], first: int) -> list[Response]:
+        """The responses to what the user says; first: the place of the first of them among those of the task."""
         talks = [[{"role": "user", "content": content}] for content in contents]
         asked: Any = self.tokenizer.apply_chat_template(talks, add_generation_prompt=True, return_dict=False)
         answered = generate(
@@ -115,6 +121,7 @@ class Respondent:
             self.settings.decoding,
             self.settings.batch_tokens,
             self.progress.advance,
+            first,
         )
         return [self.read(ids) for ids in answered]
 
@@ -168,26 +175,49 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
 
         listener = Listener(load.vocoder(inputs["vocoder"]), load.recognizer(inputs["recognizer"]), progress)
 
+    heard = {task: 2 if task in ("sqa", "tts") else 1 for task in work}
     for task, examples in work.items():
-        progress.expect(len(examples) * (2 if task in ("sqa", "tts") else 1))
-    rows: list[Row] = []
+        progress.expect(len(examples) * heard[task])
+    chunks = []
     for task, examples in work.items():
-        if task == "t2t":
-            rows += text_questions(respond, examples)
-        elif task == "ifeval":
-            rows += instructions(respond, examples)
-        elif task == "asr":
-            rows += recognition(respond, examples)
-        else:
-            assert listener is not None
-            if task == "sqa":
-                rows += spoken_questions(respond, listener, examples, out / "audio")
+        kept = first_of_each_set(examples, settings.listen) if task == "sqa" else set()
+        for first in range(0, len(examples), ASKED_AT_ONCE):
+            own = examples[first : first + ASKED_AT_ONCE]
+            done = context.chunks / f"{task}-{first}"
+            if done.is_dir():
+                progress.advance(len(own) * heard[task])
             else:
-                rows += synthesis(respond, listener, examples)
-    jsonl.write(out / "responses.jsonl", rows)
+                begun = done.with_name(f".{done.name}")
+                shutil.rmtree(begun, ignore_errors=True)
+                begun.mkdir(parents=True)
+                jsonl.write(begun / RESPONSES, ask(task, respond, listener, own, first, kept, begun / AUDIO))
+                begun.replace(done)
+            chunks.append(done)
+    jsonl.write(out / RESPONSES, (row for chunk in chunks for row in jsonl.read(chunk / RESPONSES)))
+    for file in sorted(file for chunk in chunks for file in (chunk / AUDIO).glob("*")):
+        (out / AUDIO).mkdir(exist_ok=True)
+        shutil.copyfile(file, out / AUDIO / file.name)
     used = {**config, "instruction": {"asr": ASR_INSTRUCTION, "tts": TTS_INSTRUCTION}}
     (out / "settings.json").write_text(json.dumps(used, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     return {task: len(examples) for task, examples in work.items()}
+
+
+def ask(
+    task: str, respond: Respondent, listener: Listener | None, examples: Sequence[Row], first: int, kept: set[str],
+    audio: Path,
+) -> list[Row]:  # fmt: skip
+    """The responses to examples of a task, the first of which has the place `first`; `kept`: ids of the spoken answers
+    that go into the folder `audio`."""
+    if task == "t2t":
+        return text_questions(respond, examples, first)
+    if task == "ifeval":
+        return instructions(respond, examples, first)
+    if task == "asr":
+        return recognition(respond, examples, first)
+    assert listener is not None
+    if task == "tts":
+        return synthesis(respond, listener, examples, first)
+    return spoken_questions(respond, listener, examples, first, kept, audio)
 
 
 def _examples(task: str, settings: Settings, inputs: Mapping[str, Path]) -> list[Row]:
@@ -217,9 +247,9 @@ def _examples(task: str, settings: Settings, inputs: Mapping[str, Path]) -> list
     return found
 
 
-def text_questions(respond: Respondent, examples: Sequence[Row]) -> list[Row]:
+def text_questions(respond: Respondent, examples: Sequence[Row], first: int) -> list[Row]:
     """Questions asked and answered in text."""
-    responses = respond("t2t", [example["question"] for example in examples])
+    responses = respond("t2t", [example["question"] for example in examples], first)
     return [
         {
             "task": "t2t",
@@ -232,28 +262,25 @@ def text_questions(respond: Respondent, examples: Sequence[Row]) -> list[Row]:
     ]
 
 
-def instructions(respond: Respondent, examples: Sequence[Row]) -> list[Row]:
+def instructions(respond: Respondent, examples: Sequence[Row], first: int) -> list[Row]:
     """Instructions that a program can check."""
-    responses = respond("ifeval", [example["prompt"] for example in examples])
+    responses = respond("ifeval", [example["prompt"] for example in examples], first)
     return [
         {"task": "ifeval", "id": example["key"], "prompt": example["prompt"], **asdict(response)}
         for example, response in zip(examples, responses, strict=True)
     ]
 
 
-def spoken_questions(respond: Respondent, listener: Listener, examples: Sequence[Row], audio: Path) -> list[Row]:
+def spoken_questions(
+    respond: Respondent, listener: Listener, examples: Sequence[Row], first: int, kept: set[str], audio: Path
+) -> list[Row]:
     """Questions asked in speech, answered in text and in speech: `units` is the spoken answer, `heard` what the
     recognizer hears of it."""
     contents = [prompts.sqa(example["units"]) for example in examples]
-    responses = respond("sqa", contents)
+    responses = respond("sqa", contents, first)
     spoken = [prompts.parse_sqa(response.text).units for response in responses]
-    kept: dict[int, Path] = {}
-    count: dict[str, int] = {}
-    for i, example in enumerate(examples):
-        count[example["set"]] = count.get(example["set"], 0) + 1
-        if count[example["set"]] <= respond.settings.listen:
-            kept[i] = audio / f"{example['id']}.flac"
-    heard = listener(spoken, kept)
+    files = {i: audio / f"{example['id']}.flac" for i, example in enumerate(examples) if example["id"] in kept}
+    heard = listener(spoken, files)
     return [
         {
             "task": "sqa",
@@ -269,19 +296,19 @@ def spoken_questions(respond: Respondent, listener: Listener, examples: Sequence
     ]
 
 
-def recognition(respond: Respondent, examples: Sequence[Row]) -> list[Row]:
+def recognition(respond: Respondent, examples: Sequence[Row], first: int) -> list[Row]:
     """Spoken sentences, to be written down."""
     contents = [prompts.asr(example["units"], ASR_INSTRUCTION) for example in examples]
     return [
         {"task": "asr", "id": example["id"], "prompt": content, "reference": example["text"], **asdict(response)}
-        for example, content, response in zip(examples, contents, respond("asr", contents), strict=True)
+        for example, content, response in zip(examples, contents, respond("asr", contents, first), strict=True)
     ]
 
 
-def synthesis(respond: Respondent, listener: Listener, examples: Sequence[Row]) -> list[Row]:
+def synthesis(respond: Respondent, listener: Listener, examples: Sequence[Row], first: int) -> list[Row]:
     """Sentences to be spoken, and what the recognizer hears of them."""
     contents = [prompts.tts(example["text"], TTS_INSTRUCTION) for example in examples]
-    responses = respond("tts", contents)
+    responses = respond("tts", contents, first)
     spoken = [prompts.units_of(response.text) for response in responses]
     heard = listener(spoken, {})
     return [

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from src.data import jsonl, recordings
+from src.data.draw import first_of_each_set
 from src.data.units import Units
 from src.speech import load
 from src.speech.alignment import CannotAlign, FrameAligner, align
@@ -251,17 +252,6 @@ def shard_of(rows: Path, shard: int, shards: int) -> list[Row]:
     """The rows of one of `shards` stretches of equal length of a list. Joined in their order they are the list."""
     total = sum(1 for _ in jsonl.read(rows))
     return list(islice(jsonl.read(rows), shard * total // shards, (shard + 1) * total // shards))
-
-
-def first_of_each_set(rows: Sequence[Row], count: int) -> set[str]:
-    """The ids of the first `count` rows of each set."""
-    seen: Counter[str] = Counter()
-    kept = set()
-    for row in rows:
-        seen[row["set"]] += 1
-        if seen[row["set"]] <= count:
-            kept.add(row["id"])
-    return kept
 
 
 def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: "Context") -> dict[str, Any]:

@@ -190,7 +190,8 @@ def speech(monkeypatch) -> None:
 
 
 @pytest.fixture
-def context() -> SimpleNamespace:
-    """Keeps what is reported."""
+def context(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """Keeps what is reported, and what a body that works in chunks has done."""
     reports: list[dict] = []
-    return SimpleNamespace(report=lambda **numbers: reports.append(numbers), reports=reports)
+    chunks = tmp_path_factory.mktemp("chunks")
+    return SimpleNamespace(report=lambda **numbers: reports.append(numbers), reports=reports, chunks=chunks)

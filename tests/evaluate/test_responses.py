@@ -9,7 +9,8 @@ import pytest
 import soundfile
 
 from src.data import jsonl
-from src.evaluate import ifeval
+from src.evaluate import ifeval, responses
+from src.evaluate.generate import generate
 from src.evaluate.responses import run
 
 CONFIG = {
@@ -94,6 +95,7 @@ def test_settings_say_what_was_asked(result):
 
 def test_same_model_same_bytes(result, artifacts, speech, context, tmp_path_factory):
     again = tmp_path_factory.mktemp("again")
+    context.chunks = tmp_path_factory.mktemp("chunks")
     run(CONFIG, artifacts, again, context)
     for name in ("settings.json", "responses.jsonl", "audio/places-0.flac"):
         assert (again / name).read_bytes() == (result / name).read_bytes()
@@ -134,14 +136,55 @@ def test_units_that_the_vocoder_does_not_have_are_left_out(artifacts, speech, co
 
 
 def test_sampling_is_a_setting(artifacts, context, tmp_path):
-    def responses(seed: int) -> list[str]:
+    def answers(seed: int) -> list[str]:
         config = {**CONFIG, "tasks": ["t2t"], "decoding": {"temperature": 4.0, "top_k": 20, "seed": seed}}
         out = tmp_path / str(len(list(tmp_path.iterdir())))
         out.mkdir()
+        context.chunks = out / "chunks"
         run(config, artifacts, out, context)
         return [row["response"] for row in rows_of(out, "t2t")]
 
-    assert responses(1) == responses(1) != responses(2)
+    assert answers(1) == answers(1) != answers(2)
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_a_stopped_evaluation_goes_on_behind_what_was_answered(
+    at_once, result, artifacts, speech, context, tmp_path_factory, monkeypatch
+):
+    class Stopped(Exception):
+        pass
+
+    def stopping(*arguments, **more):
+        asked.append(1)
+        if len(asked) == 4:
+            raise Stopped
+        return generate(*arguments, **more)
+
+    asked: list[int] = []
+    out, context.chunks = tmp_path_factory.mktemp("out"), tmp_path_factory.mktemp("chunks")
+    monkeypatch.setattr(responses, "ASKED_AT_ONCE", at_once)
+    monkeypatch.setattr(responses, "generate", stopping)
+    with pytest.raises(Stopped):
+        run(CONFIG, artifacts, out, context)
+    assert not list(out.iterdir()) and sum(not done.name.startswith(".") for done in context.chunks.iterdir()) == 3
+    run(CONFIG, artifacts, out, context)
+    assert len(asked) == 1 + sum(-(-count // at_once) for count in (4, 3, 4, 2, 2))
+    for name in ("settings.json", "responses.jsonl", "audio/places-0.flac", "audio/beasts-0.flac"):
+        assert (out / name).read_bytes() == (result / name).read_bytes()
+    assert context.reports[-1] == {"done": 21, "total": 21}
+
+
+def test_what_is_drawn_does_not_depend_on_how_many_are_asked_at_once(
+    artifacts, context, tmp_path_factory, monkeypatch
+):
+    config = {**CONFIG, "tasks": ["t2t"], "decoding": {"temperature": 4.0, "top_k": 20, "seed": 1}}
+    found = []
+    for at_once in (512, 1):
+        out, context.chunks = tmp_path_factory.mktemp("out"), tmp_path_factory.mktemp("chunks")
+        monkeypatch.setattr(responses, "ASKED_AT_ONCE", at_once)
+        run(config, artifacts, out, context)
+        found.append((out / "responses.jsonl").read_bytes())
+    assert found[0] == found[1]
 
 
 def test_data_that_the_checkers_need_is_asked_for_before_anything_is_generated(
