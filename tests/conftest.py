@@ -48,8 +48,7 @@ def context(tmp_path: Path) -> SimpleNamespace:
     work = tmp_path / "work"
     work.mkdir()
     reported: list[dict[str, Any]] = []
-    report = lambda **numbers: reported.append(numbers)  # noqa: E731
-    return SimpleNamespace(work=work, chunks=work / "chunks", report=report, reported=reported)
+    return SimpleNamespace(work=work, report=lambda **numbers: reported.append(numbers), reported=reported)
 
 
 @pytest.fixture(scope="session")

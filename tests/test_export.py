@@ -26,6 +26,7 @@ from src.grid.step import Step, closure
 from src.grid.store import Store
 from src.model.tokenizer import build_tokenizer
 from src.report import card
+from tests.contexts import Recorded
 from tests.evaluate.conftest import UNITS, learn_by_heart, take_apart
 from tests.merge.conftest import save_stage
 from tests.model.folding import folded
@@ -93,7 +94,7 @@ COMPLETE = [("none", 0), ("none", 1), ("replay", 0)]
 
 def publish(row: Row, models: Path, corpus: Path, store: Store, work: Path) -> None:
     """What a row's export needs: its model, and what the real bodies make of it, on the text tasks alone."""
-    context: Any = SimpleNamespace(report=lambda **_: None, chunks=work / "chunks")
+    context = Recorded(work / "scratch")
     inputs = {"model": models / "stage", "base": models / "base", "corpus": corpus}
     asked = row.evaluate.inputs["responses"]
 

@@ -9,6 +9,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -183,15 +184,9 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
         kept = first_of_each_set(examples, settings.listen) if task == "sqa" else set()
         for first in range(0, len(examples), ASKED_AT_ONCE):
             own = examples[first : first + ASKED_AT_ONCE]
-            done = context.chunks / f"{task}-{first}"
-            if done.is_dir():
+            done, made = context.chunk(f"{task}-{first}", partial(ask, task, respond, listener, own, first, kept))
+            if not made:
                 progress.advance(len(own) * heard[task])
-            else:
-                begun = done.with_name(f".{done.name}")
-                shutil.rmtree(begun, ignore_errors=True)
-                begun.mkdir(parents=True)
-                jsonl.write(begun / RESPONSES, ask(task, respond, listener, own, first, kept, begun / AUDIO))
-                begun.replace(done)
             chunks.append(done)
     jsonl.write(out / RESPONSES, (row for chunk in chunks for row in jsonl.read(chunk / RESPONSES)))
     for file in sorted(file for chunk in chunks for file in (chunk / AUDIO).glob("*")):
@@ -204,10 +199,18 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
 
 def ask(
     task: str, respond: Respondent, listener: Listener | None, examples: Sequence[Row], first: int, kept: set[str],
+    out: Path,
+) -> None:  # fmt: skip
+    """Write the responses to examples of a task, the first of which has the place `first`, and the spoken answers to
+    those whose ids are in `kept`."""
+    jsonl.write(out / RESPONSES, answers(task, respond, listener, examples, first, kept, out / AUDIO))
+
+
+def answers(
+    task: str, respond: Respondent, listener: Listener | None, examples: Sequence[Row], first: int, kept: set[str],
     audio: Path,
 ) -> list[Row]:  # fmt: skip
-    """The responses to examples of a task, the first of which has the place `first`; `kept`: ids of the spoken answers
-    that go into the folder `audio`."""
+    """These responses."""
     if task == "t2t":
         return text_questions(respond, examples, first)
     if task == "ifeval":

@@ -6,7 +6,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -65,8 +65,7 @@ class Context:
         self.checkpoints = work / "checkpoints" / str(attempt)
         """Where this attempt saves, each checkpoint in a folder `step-N`, named in the file `latest` when it is
         complete. No other attempt writes there."""
-        self.chunks = work / "chunks"
-        """Where a body that works in chunks keeps each of them when it is whole; a name with a dot before it is not."""
+        self.attempt = attempt
         self._silent = silent
         self._numbers: dict[str, Any] = {}
         self._written = 0.0
@@ -89,6 +88,24 @@ class Context:
             if done > first_done:
                 self._numbers["seconds_left"] = (now - first_time) * (total - done) / (done - first_done)
         write_whole(progress_file(self.work), json.dumps(self._numbers, ensure_ascii=False))
+
+    def chunk(self, name: str, fill: Callable[[Path], None]) -> tuple[Path, bool]:
+        """The folder of a part of the work, and whether it was made just now: `fill` is called with an empty folder,
+        unless an earlier attempt has left the whole part. Of two attempts at once the first to be done counts."""
+        whole = chunks_folder(self.work) / name
+        if whole.is_dir():
+            return whole, False
+        begun = whole.with_name(f".{self.attempt}-{name}")
+        shutil.rmtree(begun, ignore_errors=True)
+        begun.mkdir(parents=True)
+        fill(begun)
+        try:
+            begun.rename(whole)
+        except OSError:
+            if not whole.is_dir():
+                raise
+            shutil.rmtree(begun, ignore_errors=True)
+        return whole, True
 
     def begin_metrics(self, points: Sequence[Mapping[str, float]]) -> None:
         """Start the list of measurements that others follow while the step runs, with those from before a resume."""
@@ -135,8 +152,13 @@ def checkpoint_step(checkpoint: Path | None) -> int:
 
 def reached(work: Path) -> int:
     """How far the scratch of a step has come: the N of its latest checkpoint, or how many chunks in it are whole."""
-    chunks = sum(not chunk.name.startswith(".") for chunk in (work / "chunks").glob("*"))
+    chunks = sum(not chunk.name.startswith(".") for chunk in chunks_folder(work).glob("*"))
     return max(checkpoint_step(latest_checkpoint(work)), chunks)
+
+
+def chunks_folder(work: Path) -> Path:
+    """Where Context.chunk keeps what is whole, and, by names with a dot before them, what is not."""
+    return work / "chunks"
 
 
 def metrics_file(work: Path) -> Path:

@@ -5,11 +5,11 @@ when it is done, so that a step that was killed goes on at its chunk and leaves 
 """
 
 import json
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -148,8 +148,8 @@ class Shard:
         settings = load.settings_of(folder, "whisper") or {}
         return TimestampedWhisper(folder / load.MODEL, settings.get("language")).words
 
-    def chunk(self, rows: Sequence[Row], keep: set[str], out: Path, progress: Progress) -> dict[str, Any]:
-        """Write the files of these rows into `out`; returns their counts. keep: ids whose audio is kept."""
+    def chunk(self, rows: Sequence[Row], keep: set[str], progress: Progress, out: Path) -> None:
+        """Write the files of these rows and their counts into `out`. keep: ids whose audio is kept."""
         pairs = self.config.list == "sqa"
         phases = 2 * len(rows) * (2 if pairs else 1) + len(rows) * (self.alignment is not None)
         progress.begin(phases)
@@ -163,7 +163,8 @@ class Shard:
         # The half of a pair whose other half is lost is not needed.
         needed = [own for own in parts if not any(part.dropped or (pairs and part.unaligned) for part in own)]
         self._number([part for own in needed for part in own], finished)
-        return self._write(rows, parts, keep, out)
+        counts = self._write(rows, parts, keep, out)
+        (out / COUNTS).write_text(json.dumps(counts, ensure_ascii=False), encoding="utf-8")
 
     def _read(self, row: Row, finished: Callable[[Sequence[int]], None]) -> Part:
         text = row["question"] if self.config.list == "eval_qa" else row["text"]
@@ -270,17 +271,9 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
     chunks = []
     for start in range(0, len(rows), CHUNK[settings.list]):
         own = rows[start : start + CHUNK[settings.list]]
-        done = context.chunks / f"{start}-{start + len(own)}"
-        if done.is_dir():
-            progress.resumed(len(own), json.loads((done / COUNTS).read_text(encoding="utf-8"))["samples"])
-        else:
-            begun = done.with_name(f".{done.name}")
-            shutil.rmtree(begun, ignore_errors=True)
-            begun.mkdir(parents=True)
-            counts = shard.chunk(own, keep, begun, progress)
-            (begun / COUNTS).write_text(json.dumps(counts, ensure_ascii=False), encoding="utf-8")
-            begun.replace(done)
-            progress.end(len(own), counts["samples"])
+        done, made = context.chunk(f"{start}-{start + len(own)}", partial(shard.chunk, own, keep, progress))
+        samples = json.loads((done / COUNTS).read_text(encoding="utf-8"))["samples"]
+        (progress.end if made else progress.resumed)(len(own), samples)
         chunks.append(done)
     counts = join(chunks, FILES[settings.list], out)
     (out / COUNTS).write_text(json.dumps(counts, ensure_ascii=False) + "\n", encoding="utf-8")

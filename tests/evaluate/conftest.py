@@ -4,7 +4,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from src.data.units import Units
 from src.data.words import split_words
 from src.evaluate.responses import ASR_INSTRUCTION, TTS_INSTRUCTION
 from src.model.tokenizer import build_tokenizer
+from tests.contexts import Recorded
 
 UNITS = 24
 WORDS = ["paris", "rome", "lions", "bears", "red", "blue", "green", "what", "is", "one", "two", "capital", "animal"]
@@ -190,8 +191,5 @@ def speech(monkeypatch) -> None:
 
 
 @pytest.fixture
-def context(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """Keeps what is reported, and what a body that works in chunks has done."""
-    reports: list[dict] = []
-    chunks = tmp_path_factory.mktemp("chunks")
-    return SimpleNamespace(report=lambda **numbers: reports.append(numbers), reports=reports, chunks=chunks)
+def context(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    return Recorded(tmp_path_factory.mktemp("work"))

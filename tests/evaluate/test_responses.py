@@ -12,6 +12,8 @@ from src.data import jsonl
 from src.evaluate import ifeval, responses
 from src.evaluate.generate import generate
 from src.evaluate.responses import run
+from src.grid.context import reached
+from tests.contexts import Recorded
 
 CONFIG = {
     "tasks": ["t2t", "ifeval", "sqa", "asr", "tts"],
@@ -95,8 +97,7 @@ def test_settings_say_what_was_asked(result):
 
 def test_same_model_same_bytes(result, artifacts, speech, context, tmp_path_factory):
     again = tmp_path_factory.mktemp("again")
-    context.chunks = tmp_path_factory.mktemp("chunks")
-    run(CONFIG, artifacts, again, context)
+    run(CONFIG, artifacts, again, Recorded(tmp_path_factory.mktemp("work")))
     for name in ("settings.json", "responses.jsonl", "audio/places-0.flac"):
         assert (again / name).read_bytes() == (result / name).read_bytes()
 
@@ -140,8 +141,7 @@ def test_sampling_is_a_setting(artifacts, context, tmp_path):
         config = {**CONFIG, "tasks": ["t2t"], "decoding": {"temperature": 4.0, "top_k": 20, "seed": seed}}
         out = tmp_path / str(len(list(tmp_path.iterdir())))
         out.mkdir()
-        context.chunks = out / "chunks"
-        run(config, artifacts, out, context)
+        run(config, artifacts, out, Recorded(out / "work"))
         return [row["response"] for row in rows_of(out, "t2t")]
 
     assert answers(1) == answers(1) != answers(2)
@@ -149,7 +149,7 @@ def test_sampling_is_a_setting(artifacts, context, tmp_path):
 
 @pytest.mark.parametrize("at_once", [1, 3])
 def test_a_stopped_evaluation_goes_on_behind_what_was_answered(
-    at_once, result, artifacts, speech, context, tmp_path_factory, monkeypatch
+    at_once, result, artifacts, speech, tmp_path_factory, monkeypatch
 ):
     class Stopped(Exception):
         pass
@@ -161,12 +161,13 @@ def test_a_stopped_evaluation_goes_on_behind_what_was_answered(
         return generate(*arguments, **more)
 
     asked: list[int] = []
-    out, context.chunks = tmp_path_factory.mktemp("out"), tmp_path_factory.mktemp("chunks")
+    out, work = tmp_path_factory.mktemp("out"), tmp_path_factory.mktemp("work")
     monkeypatch.setattr(responses, "ASKED_AT_ONCE", at_once)
     monkeypatch.setattr(responses, "generate", stopping)
     with pytest.raises(Stopped):
-        run(CONFIG, artifacts, out, context)
-    assert not list(out.iterdir()) and sum(not done.name.startswith(".") for done in context.chunks.iterdir()) == 3
+        run(CONFIG, artifacts, out, Recorded(work))
+    assert not list(out.iterdir()) and reached(work) == 3
+    context = Recorded(work, attempt=2)
     run(CONFIG, artifacts, out, context)
     assert len(asked) == 1 + sum(-(-count // at_once) for count in (4, 3, 4, 2, 2))
     for name in ("settings.json", "responses.jsonl", "audio/places-0.flac", "audio/beasts-0.flac"):
@@ -174,15 +175,13 @@ def test_a_stopped_evaluation_goes_on_behind_what_was_answered(
     assert context.reports[-1] == {"done": 21, "total": 21}
 
 
-def test_what_is_drawn_does_not_depend_on_how_many_are_asked_at_once(
-    artifacts, context, tmp_path_factory, monkeypatch
-):
+def test_what_is_drawn_does_not_depend_on_how_many_are_asked_at_once(artifacts, tmp_path_factory, monkeypatch):
     config = {**CONFIG, "tasks": ["t2t"], "decoding": {"temperature": 4.0, "top_k": 20, "seed": 1}}
     found = []
     for at_once in (512, 1):
-        out, context.chunks = tmp_path_factory.mktemp("out"), tmp_path_factory.mktemp("chunks")
+        out = tmp_path_factory.mktemp("out")
         monkeypatch.setattr(responses, "ASKED_AT_ONCE", at_once)
-        run(config, artifacts, out, context)
+        run(config, artifacts, out, Recorded(out / "work"))
         found.append((out / "responses.jsonl").read_bytes())
     assert found[0] == found[1]
 

@@ -158,9 +158,26 @@ def test_reports_are_whole_at_any_moment(tmp_path: Path, clock: SimpleNamespace)
 def test_what_a_step_has_reached_counts_checkpoints_and_whole_chunks(tmp_path: Path) -> None:
     context = Context(tmp_path, "utterances-asr-000")
     assert reached(tmp_path) == 0
-    for name in ("0-512", "512-1024", ".1024-1536"):
-        (context.chunks / name).mkdir(parents=True)
+    for name in ("0-512", "512-1024"):
+        context.chunk(name, lambda folder: (folder / "a").touch())
+    with pytest.raises(ZeroDivisionError):
+        context.chunk("1024-1536", lambda folder: print(1 / 0))
     assert reached(tmp_path) == 2
     (context.checkpoints / "step-7").mkdir(parents=True)
     (context.checkpoints / "latest").write_text("step-7")
     assert reached(tmp_path) == 7
+
+
+def test_a_chunk_is_made_once_and_whole(tmp_path: Path) -> None:
+    first, second = (Context(tmp_path, "utterances-asr-000", attempt=attempt) for attempt in (1, 2))
+
+    def taken_over(folder: Path) -> None:
+        """While the first attempt is at it, another one takes the step over, and is done before."""
+        (folder / "half").touch()
+        assert second.chunk("0-512", lambda own: (own / "whole").touch())[1]
+        (folder / "whole").write_text("late")
+
+    folder, made = first.chunk("0-512", taken_over)
+    assert made and [file.name for file in folder.iterdir()] == ["whole"] and not (folder / "whole").read_text()
+    assert [chunk.name for chunk in folder.parent.iterdir()] == ["0-512"]
+    assert first.chunk("0-512", lambda _: pytest.fail("it is there")) == (folder, False)

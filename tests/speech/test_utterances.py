@@ -24,6 +24,7 @@ from src.speech.audio import read_audio, write_audio
 from src.speech.pretrained import LISTS, PretrainedSpeech
 from src.speech.speecht5 import SpeechT5Synthesizer
 from src.speech.synthesizer import make_synthesizer
+from tests.contexts import Recorded
 from tests.speech.published_components import LAYER, make_components, spoken_by, train_whisper
 from tests.speech.test_encoder import TINY, hidden_states
 
@@ -34,14 +35,6 @@ READ = [
 ASKED = ["where is the lion", "what is red", "is the lion in rome", "who is that"]
 ANSWERED = ["The lion is in Paris.", "Rome is red.", "The lion, - yes,\nis in\n\nRome!", "Nobody has learned this."]
 PIECES = {"asr": 3, "sqa": 2, "eval_qa": 2, "eval_asr": 2}
-
-
-def context(work: Path) -> Any:
-    work.mkdir(parents=True, exist_ok=True)
-    reports: list[dict[str, Any]] = []
-    return SimpleNamespace(
-        work=work, chunks=work / "chunks", report=lambda **numbers: reports.append(numbers), reports=reports
-    )
 
 
 class Published:
@@ -68,7 +61,7 @@ class Published:
         for role, config in self.settings.components().items():
             out = self.artifacts[role] = folder / "store" / role
             out.mkdir(parents=True)
-            self.summaries[role] = fetch.run(config, {}, out, context(folder / "work" / role))
+            self.summaries[role] = fetch.run(config, {}, out, Recorded(folder / "work" / role))
         self.artifacts["quantizer"] = self.artifacts["encoder"]
 
     def rows(self, name: str) -> list[dict[str, Any]]:
@@ -122,7 +115,7 @@ def shards(published: Published) -> dict[str, Path]:
     for name in LISTS:
         for i, config in enumerate(published.settings.utterances(name)):
             made[f"{name}-{i:03}"] = out = published.folder / "shards" / f"{name}-{i}"
-            published.utterances(config, out, context(published.folder / "work" / out.name))
+            published.utterances(config, out, Recorded(published.folder / "work" / out.name))
     return made
 
 
@@ -130,7 +123,7 @@ def shards(published: Published) -> dict[str, Path]:
 def units(published: Published, shards: dict[str, Path]) -> Path:
     out = published.folder / "units"
     out.mkdir()
-    published.summaries["units"] = gather.run({}, shards, out, context(published.folder / "work" / "gather"))
+    published.summaries["units"] = gather.run({}, shards, out, Recorded(published.folder / "work" / "gather"))
     return out
 
 
@@ -210,10 +203,10 @@ def test_another_number_of_shards_makes_no_difference(
 ) -> None:
     assert sum(role.startswith("asr") for role in shards) == 2
     config = published.settings.utterances("asr")[0] | {"shards": 1}
-    published.utterances(config, tmp_path / "asr", context(tmp_path / "work"))
+    published.utterances(config, tmp_path / "asr", Recorded(tmp_path / "work"))
     others = {role: folder for role, folder in shards.items() if not role.startswith("asr")}
     (tmp_path / "units").mkdir()
-    gather.run({}, {"asr-000": tmp_path / "asr", **others}, tmp_path / "units", context(tmp_path / "gather"))
+    gather.run({}, {"asr-000": tmp_path / "asr", **others}, tmp_path / "units", Recorded(tmp_path / "gather"))
     for file in units.rglob("*.*"):
         assert (tmp_path / "units" / file.relative_to(units)).read_bytes() == file.read_bytes(), file.name
 
@@ -224,7 +217,7 @@ def test_a_killed_shard_goes_on_at_its_chunk(
     """Killed while the files of its third chunk are written; the chunk that is cut off is done again, and no other."""
     config = published.settings.utterances("asr")[0] | {"shards": 1}
     whole = tmp_path / "whole"
-    published.utterances(config, whole, context(tmp_path / "undisturbed"))
+    published.utterances(config, whole, Recorded(tmp_path / "undisturbed"))
 
     written: list[Path] = []
 
@@ -235,16 +228,16 @@ def test_a_killed_shard_goes_on_at_its_chunk(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(utterances, "jsonl", SimpleNamespace(read=jsonl.read, write=write))
-    work = context(tmp_path / "killed")
+    work = Recorded(tmp_path / "killed")
     with pytest.raises(KeyboardInterrupt):
         published.utterances(config, tmp_path / "first", work)
     done = {path.name for path in (work.work / "chunks").iterdir()}
-    assert done == {"0-3", "3-6", ".6-8"} and (work.work / "chunks" / ".6-8" / "asr.jsonl").exists()
+    assert done == {"0-3", "3-6", ".1-6-8"} and (work.work / "chunks" / ".1-6-8" / "asr.jsonl").exists()
 
     written.clear()
-    again = context(tmp_path / "killed")
+    again = Recorded(tmp_path / "killed")
     published.utterances(config, tmp_path / "again", again)
-    assert {path.parent.name for path in written} == {".6-8"}
+    assert {path.parent.name for path in written} == {".1-6-8"}
     assert again.reports[-1]["done"] == again.reports[-1]["total"] == 8
     names = sorted(path.name for path in whole.iterdir())
     assert names == ["asr.jsonl", "counts.json", "tts.jsonl", "units.json"]
@@ -254,7 +247,7 @@ def test_a_killed_shard_goes_on_at_its_chunk(
 
 
 def test_progress_counts_hours_of_audio(published: Published, tmp_path: Path) -> None:
-    work = context(tmp_path / "work")
+    work = Recorded(tmp_path / "work")
     summary = published.utterances(published.settings.utterances("sqa")[0], tmp_path / "out", work)
     done = [report["done"] for report in work.reports]
     assert done == sorted(done) and done[-1] == 7 and len(set(done)) > 4
@@ -284,7 +277,7 @@ def test_what_is_wrong_is_one_line(published: Published, shards: dict[str, Path]
         ({"backend": "mfa"}, r"aligner\.backend = 'mfa'"),
     ):
         with pytest.raises(ValueError, match=message):
-            utterances.run(good | change, {}, tmp_path, context(tmp_path / "work"))
+            utterances.run(good | change, {}, tmp_path, Recorded(tmp_path / "work"))
     empty = tmp_path / "empty"
     empty.mkdir()
     counts = {"data": {"sqa": {"kept": 0, "dropped": {"nothing was heard": 3}}}, "samples": 0}
@@ -293,10 +286,10 @@ def test_what_is_wrong_is_one_line(published: Published, shards: dict[str, Path]
     Units.read(shards["sqa-000"]).write(empty)
     (tmp_path / "units").mkdir()
     with pytest.raises(ValueError, match=r"no example of sqa is left \(3 x nothing was heard\)"):
-        gather.run({}, shards | {"sqa-000": empty}, tmp_path / "units", context(tmp_path / "gather"))
+        gather.run({}, shards | {"sqa-000": empty}, tmp_path / "units", Recorded(tmp_path / "gather"))
     Units(50.0, 7, True).write(empty)
     with pytest.raises(ValueError, match="shards hold units of different kinds"):
-        gather.run({}, shards | {"sqa-000": empty}, tmp_path / "units", context(tmp_path / "gather"))
+        gather.run({}, shards | {"sqa-000": empty}, tmp_path / "units", Recorded(tmp_path / "gather"))
 
 
 def test_shards_are_stretches_of_the_list(tmp_path: Path) -> None:
