@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from transformers import AutoTokenizer
+
 from src.model.backbone import fetch, write
+from src.model.chat import Chat
 from src.model.vocabulary import extend
 
 if TYPE_CHECKING:
@@ -40,6 +43,10 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
         raise ValueError(f"model.text_tokens={planned}: the tokenizer of {config['pretrained']} has "
                          f"{grown['text_tokens']}")  # fmt: skip
     dated = stop_the_clock(out / "model")
+    try:
+        Chat(AutoTokenizer.from_pretrained(out / "model")).check()
+    except ValueError as error:
+        raise ValueError(f"model.pretrained={config['pretrained']}: {error}") from error
     context.report(done=2, total=2)
     commit = source.name if source.parent.name == "snapshots" else None
     return {**written, **grown, "commit": commit, "date_in_template_fixed": dated}

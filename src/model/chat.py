@@ -1,9 +1,11 @@
 """From conversations to token ids and labels, through the tokenizer's own chat template."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 IGNORE = -100
@@ -29,19 +31,29 @@ class Chat:
         self.tokenizer = tokenizer
         marks = ["first-question", "first-answer", "second-question", "second-answer"]
         roles = ["user", "assistant"] * 2
-        rendered: Any = tokenizer.apply_chat_template(
-            [{"role": r, "content": m} for r, m in zip(roles, marks, strict=True)], tokenize=False
-        )
-        spaced: Any = tokenizer.apply_chat_template([{"role": "user", "content": f"\n {marks[0]} "}], tokenize=False)
+        try:
+            rendered: Any = tokenizer.apply_chat_template(
+                [{"role": r, "content": m} for r, m in zip(roles, marks, strict=True)], tokenize=False
+            )
+            spaced: Any = tokenizer.apply_chat_template(
+                [{"role": "user", "content": f"\n {marks[0]} "}], tokenize=False
+            )
+        except (TemplateError, TypeError, ValueError) as error:
+            raise ValueError(f"the tokenizer's chat template cannot be rendered: {error}") from error
         self.strips = f"\n {marks[0]} " not in spaced
-        first, rest = rendered.split(marks[0])
-        to_assistant, rest = rest.split(marks[1])
-        to_user, rest = rest.split(marks[2])
-        _, after = rest.split(marks[3])
+        between = re.split("|".join(marks), rendered)
+        if re.findall("|".join(marks), rendered) != marks:
+            raise ValueError("the tokenizer's chat template does not show every turn of user and assistant once")
+        first, to_assistant, to_user, _, after = between
         ids = lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]  # noqa: E731
         end = len(_common_prefix(to_user, after))
         self.first, self.to_assistant = ids(first), ids(to_assistant)
         self.end_of_turn, self.to_user = ids(to_user[:end]), ids(to_user[end:])
+
+    def check(self) -> None:
+        """Raise ValueError where the template cannot be used for training: before anything was made for it."""
+        for turns in (1, 2):
+            self.encode([[{"role": role, "content": "so"} for role in ("user", "assistant")] * turns])
 
     def encode(self, conversations: Sequence[Sequence[Message]]) -> list[Example]:
         """Loss on every assistant turn and on the token that ends it.

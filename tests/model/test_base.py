@@ -82,6 +82,27 @@ def test_another_model_than_the_plan_was_made_with(
     assert Checkpoint(tmp_path / "vision").files  # the source is as it was
 
 
+THINKING = """{%- for m in messages %}{{- '<' + m.role + '>' }}
+{%- if loop.last and m.role == 'assistant' %}{{- '<think></think>' }}{%- endif %}{{- m.content }}{%- endfor %}"""
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        (THINKING, "cannot be rendered turn by turn"),
+        ("{%- for m in messages %}{% if m.role == 'user' %}{{- m.content }}{% endif %}{%- endfor %}", "every turn"),
+        ("{%- for m in messages %}{{- m.content }}", "cannot be rendered: "),
+        ("{{ raise_exception('no system turn') }}", "cannot be rendered: no system turn"),
+    ],
+)
+def test_a_template_that_cannot_be_trained_with_is_told_at_once(
+    template: str, message: str, tmp_path: Path, context: Any
+) -> None:
+    vision(tmp_path / "vision", template)
+    with pytest.raises(ValueError, match=f"model.pretrained=.*chat template .*{message}"):
+        base.run(CONFIG | {"pretrained": str(tmp_path / "vision")}, {}, tmp_path / "out", context)
+
+
 def test_units_that_are_there_already(tmp_path: Path, context: Any) -> None:
     vision(tmp_path / "vision")
     base.run(CONFIG | {"pretrained": str(tmp_path / "vision")}, {}, tmp_path / "out", context)
