@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -18,14 +19,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.console import Console
 
 from launchers.needs import needs_table, verdict
-from src.config import local_paths, require, typed
+from src.config import compose, local_paths, require, typed
 from src.grid.cell import Row, row
 from src.grid.errors import ConfigError
 from src.grid.execute import failure_file, record_failure
 from src.grid.plan import Plan, make_plan
 from src.grid.step import canonical
 from src.grid.store import Store
-from src.train.requirements import Gpu, refusal, requirements
+from src.train.requirements import Gpu, answers, refusal, requirements
 
 
 class GridLauncher(Launcher):
@@ -41,23 +42,25 @@ class GridLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Check the launcher's own settings, plan all cells, and show the plan or run it.
 
-        Raises ConfigError where training would not fit the GPU that is named.
+        Raises ConfigError where training or evaluation would not fit the GPU that is named.
         """
         self.check()
         console = Console() if sys.stdout.isatty() else Console(width=200)
         grid = prepare(self.context, self.config, job_overrides, initial_job_idx)
-        needed = requirements(grid.plan, grid.store, asdict(self.gpu))
-        refused = refusal(needed)
+        needed, asked = requirements(grid.plan, grid.store, asdict(self.gpu)), answers(grid.plan, asdict(self.gpu))
+        refused = refusal(needed, asked)
+        seconds = {each.step.name: each.seconds for each in needed if each.seconds is not None}
+        grid = replace(grid, plan=grid.plan.timed(seconds))
         if grid.plan_only:
             self.show(grid, console)
-            if needed:
+            if needed or asked:
                 console.print()
-                console.print(needs_table(needed))
+                console.print(needs_table(needed, asked))
         if refused:
             raise ConfigError(refused)
         if not grid.plan_only:
-            if any(not each.cached for each in needed):
-                console.print(verdict(needed), highlight=False)
+            if any(not each.cached for each in [*needed, *asked]):
+                console.print(verdict(needed, asked), highlight=False)
             self.run(grid, console)
         return [
             JobReturn(overrides=o, cfg=c, status=JobStatus.COMPLETED, _return_value=None)
@@ -103,7 +106,7 @@ def prepare(context: HydraContext, config: DictConfig, overrides: Sequence[Seque
     rows: list[Row] = []
     cells: list[DictConfig] = []
     for number, cell_overrides in enumerate(overrides, start=first):
-        cell = context.config_loader.load_sweep_config(config, list(cell_overrides))
+        cell = compose(partial(context.config_loader.load_sweep_config, config), cell_overrides)
         with open_dict(cell):
             cell.hydra.job.id = str(number)
             cell.hydra.job.num = number

@@ -2,16 +2,21 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+import re
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType, UnionType
 from typing import Any, TypeVar
 
+from hydra.errors import ConfigCompositionException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, MissingMandatoryValue, OmegaConfBaseException
 
 from src.data.settings import PublishedData
 from src.evaluate.qa import RULES
+from src.grid.arguments import unknown
 from src.grid.errors import ConfigError
 from src.merge import methods
 from src.speech.pretrained import PretrainedSpeech
@@ -406,8 +411,15 @@ class Expected:
     """Sizes of a list of examples, as the plan assumes them until the store has counted."""
 
     examples: int = MISSING
-    tokens: float = MISSING
-    """Mean length."""
+    """All of them, those too that are longer than a stage takes."""
+    lengths: list[float] = MISSING
+    """Tokens of the shortest, and so on in equal steps up to the longest: of ten parts with as many examples each, say,
+    eleven numbers. Within a part they are taken to be evenly spread."""
+
+    def __post_init__(self) -> None:
+        positive("expected", self, "examples")
+        ascending = len(self.lengths) > 1 and self.lengths[0] > 0 and sorted(self.lengths) == list(self.lengths)
+        require(ascending, "expected.lengths", list(self.lengths), "two or more numbers above 0, none below the last")
 
 
 @dataclass
@@ -490,6 +502,26 @@ VARIANTS: dict[str, dict[str, type]] = {
 """Section -> its `name` -> the settings."""
 
 
+def compose(load: Callable[[list[str]], DictConfig], overrides: Sequence[str]) -> DictConfig:
+    """What Hydra composes from the overrides. Raises ConfigError for one of a setting that does not exist, and whatever
+    else Hydra says.
+
+    load: composes a cell from overrides.
+    """
+    try:
+        return load(list(overrides))
+    except ConfigCompositionException as error:
+        found = re.match(r"Could not override '([^']+)'", str(error))
+        if not found:
+            raise
+        rest = [text for text in overrides if text.partition("=")[0] != found[1]]
+        if len(rest) == len(overrides):
+            raise
+        settings = OmegaConf.to_container(compose(load, rest), resolve=False)
+        assert isinstance(settings, dict)
+        raise ConfigError(unknown(found[1], settings)) from None
+
+
 def cell(composed: DictConfig) -> Cell:
     """Check a composed configuration and make it a Cell. Raises ConfigError."""
     plain = OmegaConf.create({key: composed._get_node(key) for key in composed if key != "hydra"})
@@ -562,15 +594,18 @@ def _first_line(error: Exception) -> str:
 
 def _type_of(kind: Any, key: str) -> str | None:
     """The declared type of a dotted key of a dataclass in words, None where it has none of its own."""
-    for part in key.split("."):
+    for part in filter(None, key.split(".")):
         fields = {f.name: f.type for f in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else {}
         kind = fields.get(part)
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    kinds = [kind for kind in typing.get_args(kind) if kind is not NoneType]
+    if isinstance(kind, UnionType) and len(kinds) == 1:
+        inner = _type_of(kinds[0], "")
+        return inner and f"{inner} or null"
     if dataclasses.is_dataclass(kind):
-        return "the settings " + ", ".join(f.name for f in dataclasses.fields(kind))
-    for optional, name in names.items():
-        if kind == optional | None:
-            return f"{name} or null"
+        return "the settings {" + ", ".join(f"{f.name}: .." for f in dataclasses.fields(kind)) + "}"
+    if typing.get_origin(kind) is list:
+        return "a list in brackets, [a, b]"
     return names.get(kind)
 
 

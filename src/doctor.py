@@ -9,6 +9,7 @@ Exit code: 0 if nothing that is needed is missing, 1 if something is, 2 if the o
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from hydra.core.override_parser.types import ChoiceSweep
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from src import config
 from src.grid.arguments import command_parser
 from src.grid.cell import CONF, Row, row
 from src.grid.errors import ConfigError
@@ -31,7 +33,7 @@ from src.machine.services import is_slurm, slurm, wandb
 from src.machine.software import software
 from src.machine.sources import sources
 from src.machine.storage import storage
-from src.train.requirements import Gpu, requirements
+from src.train.requirements import Gpu, answers, requirements
 
 
 def examine(composed: Row, launcher: dict[str, Any]) -> dict[str, list[Finding]]:
@@ -40,13 +42,13 @@ def examine(composed: Row, launcher: dict[str, Any]) -> dict[str, list[Finding]]
     store = Store(Path(cell["outputs"]) / "store")
     plan = make_plan([composed], store)
     named = Gpu.of(launcher.get("gpu"), cell.get("gpu"))
-    needed = requirements(plan, store, launcher.get("gpu"))
+    needed, asked = requirements(plan, store, launcher.get("gpu")), answers(plan, launcher.get("gpu"))
     wanted = sources(cell)
     found, gigabytes = hub.downloads(wanted, plan)
     cache = hub.cache_folder() if gigabytes else None
     return {
         "software": software(cell, named != Gpu()),
-        "GPUs": gpus(cell, named, needed, elsewhere=is_slurm(launcher)),
+        "GPUs": gpus(cell, named, needed, asked, elsewhere=is_slurm(launcher)),
         "data and models": found or [note("nothing is downloaded")],
         "disk": storage(plan, store.root, needed, cache, gigabytes),
         "cluster": slurm(launcher),
@@ -57,7 +59,8 @@ def examine(composed: Row, launcher: dict[str, Any]) -> dict[str, list[Finding]]
 def compose(overrides: Sequence[str]) -> tuple[Row, dict[str, Any]]:
     """The row, and the composed hydra.launcher. Raises HydraException for what is wrong."""
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        composed = hydra.compose("config", overrides=list(overrides), return_hydra_config=True)
+        load = partial(hydra.compose, "config", return_hydra_config=True)
+        composed = config.compose(lambda given: load(overrides=given), overrides)
         HydraConfig.instance().set_config(composed)
         launcher: Any = OmegaConf.to_container(composed.hydra.launcher)
         return row(composed), launcher

@@ -141,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--grid", metavar="GRID", help="default: the latest")
     parser.add_argument("--outputs", metavar="DIR", type=Path, default=Path("outputs"), help="default: outputs")
     parser.add_argument("--seed", metavar="N", type=int, help="needed where the row has several")
-    given = parser.parse_args(arguments)
+    given = parser.parse_intermixed_args(arguments)
     try:
         grid = find_grid(given.grid, given.outputs)
         plan, store = Plan.load(grid / "plan.json"), Store(grid.parents[1] / "store")

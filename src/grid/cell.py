@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,8 @@ def compose(overrides: Sequence[str]) -> Row:
     from hydra.core.hydra_config import HydraConfig
 
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        composed = hydra.compose("config", overrides=list(overrides), return_hydra_config=True)
+        load = partial(hydra.compose, "config", return_hydra_config=True)
+        composed = config.compose(lambda given: load(overrides=given), overrides)
         HydraConfig.instance().set_config(composed)
         return replace(row(composed), overrides=tuple(overrides))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
+from src import config
 from src.config import local_paths
 from src.evaluate import qa, wer
 from src.grid.cell import Row, row
@@ -252,6 +253,10 @@ def test_a_published_model_learns_the_laptops_units() -> None:
         (["profile=paper", "model.initialization=zero"], "model.initialization is 'zero'; it must be mean_covariance"),
         (["train.micro_batch_size=0"], "train.micro_batch_size is 0; it must be greater than 0, or null"),
         (["train.attention=fast"], "train.attention is 'fast'; it must be one of sdpa, eager"),
+        (["gpu=48"], r"gpu is 48; it must be the settings {name: .., memory_gb: ..} or null"),
+        (["profile=paper", "data.speech.splits=a"], r"data.speech.splits is 'a'; it must be a list in brackets"),
+        (["seed=x"], "seed is 'x'; it must be a whole number"),
+        (["replay.text_ratio=x"], "replay.text_ratio is 'x'; it must be a number or null"),
         (["profile=paper", "gpu.memory_gb=0"], "gpu.memory_gb is 0.*; it must be greater than 0"),
     ],
 )
@@ -263,3 +268,17 @@ def test_what_does_not_go_together_is_named(overrides: list[str], message: str) 
 def test_local_files_are_told_from_names_of_the_hub() -> None:
     settings = {"a": {"path": "corpora/x", "hub": "x/y"}, "model": "/m", "voice": "./v", "zip": "Matthijs/z", "n": None}
     assert dict(local_paths(settings)) == {"a.path": Path("corpora/x"), "model": Path("/m"), "voice": Path("./v")}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["profle=paper"], r"profle is no setting; did you mean profile\?"),
+        (["profile=paper", "data.speach.path=/x"], r"data.speach.path is no setting; did you mean data.speech.path"),
+        (["seed=1", "train.stages.asr.epoch=2", "nme=a"], "is no setting; did you mean (train.stages.asr.epochs|name)"),
+        (["discount.zzz=1"], "discount.zzz is no setting; discount has alpha"),
+    ],
+)
+def test_a_misspelt_setting_is_told_its_neighbours(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config.compose(lambda given: compose("config", overrides=given), overrides)
