@@ -231,7 +231,7 @@ def merged(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Store, Step,
             (out / "file").touch()
         store.publish(step, out, {}, 1.0)
     save_grid([row, compose(["strategy=none", "profile=smoke"])], store)
-    return store, merge, [strategy, str(tmp_path / "it's here"), "--outputs", str(store.root.parent), "--parts"]
+    return store, merge, [strategy, "--parts", str(tmp_path / "it's here"), "--outputs", str(store.root.parent)]
 
 
 def test_mergekit_makes_the_row_of_its_parts_again(
