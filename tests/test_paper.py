@@ -31,7 +31,8 @@ SIZES = [
     "train.micro_batch_size=2", "train.stages.asr.max_length=700", "train.stages.tts.max_length=700",
     "train.stages.sqa.max_length=700", "data.text.sqa_examples=5", "data.text.pool_texts=6", "evaluate.listen=1",
     "evaluate.max_new_tokens={t2t: 6, ifeval: 8, sqa: 40, asr: 8, tts: 30}", "evaluate.asr_examples=2",
-    "evaluate.tts_examples=2", "evaluate.batch_tokens=4096", "gpu=null", "tracker.mode=disabled",
+    "evaluate.tts_examples=2", "evaluate.batch_tokens=4096", "replay.ratio=0.5", "replay.text_ratio=0.8",
+    "train.stages.asr.epochs=6", "train.stages.asr.batch_size=2", "gpu=null", "tracker.mode=disabled",
 ]  # fmt: skip
 
 
@@ -90,7 +91,12 @@ def test_librispeech_to_a_table(published: list[str], tmp_path: Path) -> None:
     for stage in stages:
         assert not (stage / "model").exists()
         assert sum(file.stat().st_size for file in stage.rglob("*.safetensors")) < whole
-    assert made["train-sqa-replay"][1]["data"].keys() == {"sqa", "text", "asr", "tts"}
+    trained = {name: counts["kept"] for name, counts in made["train-sqa-replay"][1]["data"].items()}
+    own = aligned["sqa"]["kept"]
+    assert trained == {"sqa": own, "text": round(0.8 * own), "asr": round(0.5 * own), "tts": round(0.5 * own)}
+
+    losses = [row["loss"] for row in jsonl.read(made["train-asr"][0] / "metrics.jsonl")]
+    assert losses[-1] < losses[0] - 0.2, losses
 
     table = json.loads((tmp_path / "latest" / "table.json").read_text())
     assert [row["strategy"] for row in table["rows"]] == ["original", "none", "merge_ties_replay"]
