@@ -26,25 +26,30 @@ def by_length(lengths: Sequence[float], most: float, rows: int | None = None) ->
 
 
 def within_memory(
-    batches: Iterable[list[int]], compute: Callable[[list[int]], Result]
+    batches: Iterable[list[int]], compute: Callable[[list[int]], Result], size: Callable[[list[int]], float] = len
 ) -> Iterator[tuple[list[int], Result]]:
-    """Each batch with what `compute` makes of it; a batch that does not fit into the GPU's memory is halved.
+    """Each batch with what `compute` makes of it. A batch that does not fit into the GPU's memory is halved, and later
+    ones of its size or more are halved untried.
 
-    Raises torch.OutOfMemoryError where a single example does not fit.
+    size: what a batch's memory grows with. Raises torch.OutOfMemoryError where a single example does not fit.
     """
+    too_much = float("inf")
     for batch in batches:
         waiting = [batch]
         while waiting:
             places = waiting.pop()
-            try:
-                result = compute(places)
-            except torch.OutOfMemoryError:
-                if len(places) == 1:
-                    raise
-                middle = len(places) // 2
-                waiting += [places[middle:], places[:middle]]
-            else:
-                yield places, result
+            if len(places) == 1 or size(places) < too_much:
+                try:
+                    result = compute(places)
+                except torch.OutOfMemoryError:
+                    if len(places) == 1:
+                        raise
+                    too_much = size(places)
+                else:
+                    yield places, result
+                    continue
+            middle = len(places) // 2
+            waiting += [places[middle:], places[:middle]]
 
 
 def default_device() -> torch.device:

@@ -17,10 +17,11 @@ from transformers import (
     WhisperTokenizer,
 )
 from transformers.convert_slow_tokenizer import bytes_to_unicode
+from transformers.models.whisper.generation_whisper import WhisperGenerationMixin
 
 from src.speech.pretrained import WhisperSettings
 from src.speech.protocols import Recognizer
-from src.speech.whisper import WhisperRecognizer, load_whisper
+from src.speech.whisper import BatchedWhisper, WhisperRecognizer, load_whisper
 
 WORDS = ("the", "a", "lion", "tiger", "paris", "rome", "is", "in", "of", "what", "one", "two", "dog", "cat", "red")
 SPECIAL = ["endoftext", "startoftranscript", "en", "fi", "translate", "transcribe", "startoflm", "startofprev",
@@ -161,6 +162,46 @@ def test_transformers_still_aligns_padding(folder: Path) -> None:
     batch = pipeline(folder)(kept, batch_size=len(kept), **options)
     alone = [pipeline(folder)(audio, **options) for audio in kept]
     assert [chunks(output) for output in batch] != [chunks(output) for output in alone]
+
+
+def test_only_the_attention_that_aligns_is_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a published model the rest is gigabytes: the encoder's for each audio, the decoder's for each text, and the
+    cache, which transformers copies to the CPU."""
+    generated: list[Any] = []
+    copied: list[Any] = []
+    encoded: list[Any] = []
+
+    def watch(kind: type, into: list[Any]) -> None:
+        original = kind._postprocess_outputs  # type: ignore[attr-defined]
+
+        def postprocess(self: Any, seek_outputs: Any, *arguments: Any, **options: Any) -> Any:
+            into.append(seek_outputs)
+            return original(self, seek_outputs, *arguments, **options)
+
+        monkeypatch.setattr(kind, "_postprocess_outputs", postprocess)
+
+    watch(BatchedWhisper, generated)
+    watch(WhisperGenerationMixin, copied)
+    recognizer, plain = tiny(folder), pipeline(folder)
+    for model in (recognizer.model, plain.model):
+        model.model.encoder.register_forward_hook(lambda *called: encoded.append(called[-1].attentions))
+    words = recognizer.words(AUDIOS)
+    assert encoded and set(encoded) == {None}
+    frames = 50 * WINDOW
+    for made in generated:
+        assert made.encoder_attentions is None and not any(made.decoder_attentions)
+        assert made.past_key_values is not None and len(made.cross_attentions) > 10
+        for step in made.cross_attentions:
+            assert [(layer.shape[1], layer.shape[3]) for layer in step] == [(1, frames), (2, frames)]
+            assert all(layer.untyped_storage().nbytes() == 4 * layer.numel() for layer in step), "no view of all heads"
+    # transformers adds the times to what it is given.
+    assert {frozenset(kept) - {"token_timestamps"} for kept in copied} == {
+        frozenset({"sequences", "scores", "cross_attentions"})
+    }
+    encoded.clear()
+    heard = plain(AUDIOS[0], return_timestamps="word", generate_kwargs=ENGLISH)
+    assert chunks(heard) == triples(words[0])
+    assert [layer.shape[1:] for layer in encoded[0]] == [(4, frames, frames)] * 2, "transformers does keep them"
 
 
 def test_longer_than_the_window(folder: Path) -> None:
