@@ -16,6 +16,12 @@ from src.speech.audio import resample
 
 ROW = re.compile(r"(?P<file>.+\.parquet)#(?P<row>\d+)")
 COLUMN = "audio"
+SYSTEM_ERROR = 2
+"""libsndfile's code for a file that is missing or must not be read."""
+
+
+class NoAudio(ValueError):
+    """What is there is no audio, or not whole."""
 
 
 def read(reference: str, folder: Path) -> npt.NDArray[np.float32]:
@@ -25,22 +31,23 @@ def read(reference: str, folder: Path) -> npt.NDArray[np.float32]:
     - FILE.parquet#ROW: the encoded bytes in that row (from 0) of the column `audio`; FILE as above, or
       hf://datasets/OWNER/NAME@COMMIT/PATH for one in the hub's cache
 
-    Rows that are read one after another cost no more than their file: its row group stays in memory. Raises ValueError
-    if it cannot be read or holds no sample.
+    Rows that are read one after another cost no more than their file: its row group stays in memory. Raises NoAudio if
+    it cannot be decoded or holds no sample, and another ValueError if it is not there.
     """
     row = ROW.fullmatch(reference)
     try:
         source = encoded(row["file"], int(row["row"]), folder) if row else folder / reference
         channels, rate = soundfile.read(source, dtype="float32", always_2d=True)
     except (OSError, soundfile.LibsndfileError) as error:
-        raise ValueError(f"{reference} cannot be read: {error}") from None
+        there = isinstance(error, soundfile.LibsndfileError) and error.code != SYSTEM_ERROR
+        raise (NoAudio if there else ValueError)(f"{reference} cannot be read: {error}") from None
     if not channels.size:
-        raise ValueError(f"{reference} holds no sample")
+        raise NoAudio(f"{reference} holds no sample")
     return resample(channels.mean(axis=1), rate)
 
 
 def encoded(file: str, row: int, folder: Path) -> io.BytesIO:
-    """The bytes in a row of a Parquet file. Raises ValueError if there are none."""
+    """The bytes in a row of a Parquet file. Raises NoAudio if there are none, ValueError if there is no such row."""
     path = str(downloads.local(file) if file.startswith("hf://") else folder / file)
     starts = _starts(path)
     group = next((i for i in range(len(starts) - 1) if starts[i] <= row < starts[i + 1]), None)
@@ -49,7 +56,7 @@ def encoded(file: str, row: int, folder: Path) -> io.BytesIO:
     value = _row_group(path, group)[row - starts[group]].as_py()
     content = value.get("bytes") if isinstance(value, Mapping) else value
     if not content:
-        raise ValueError(f"{file}: row {row} holds no audio")
+        raise NoAudio(f"{file}: row {row} holds no audio")
     return io.BytesIO(content)
 
 

@@ -5,6 +5,7 @@ when it is done, so that a step that was killed goes on at its chunk and leaves 
 """
 
 import json
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +27,7 @@ from src.speech.audio import SAMPLE_RATE, Word, write_audio
 from src.speech.gather import COUNTS, FILES, join
 from src.speech.kmeans import extract_units
 from src.speech.pretrained import ALIGNED, BACKENDS, LISTS, AlignmentSettings
-from src.speech.settings import read_settings, require
+from src.speech.settings import full_names, read_settings, require
 
 if TYPE_CHECKING:
     from src.grid.context import Context
@@ -36,6 +37,7 @@ CHUNK = {"asr": 512, "sqa": 128, "eval_qa": 256, "eval_asr": 256}
 TOO_SHORT = "shorter than a frame of units"
 UNSPEAKABLE = "a word is too long to be spoken"
 SILENT = "nothing is spoken"
+UNREADABLE = "unreadable audio"
 
 Audio = npt.NDArray[np.float32]
 Row = dict[str, Any]
@@ -135,6 +137,8 @@ class Shard:
         self.synthesizer = load.synthesizer(inputs["synthesizer"]) if config.list == "sqa" else None
         self.alignment = AlignmentSettings(**config.alignment) if config.alignment else None
         self.word_times = self._word_times(inputs["aligner"]) if self.alignment else None
+        self.fault = ""
+        """Why the last recording that could not be decoded could not."""
         self.to_align: set[str] = set()
         if config.list == "asr":
             self.to_align = {row["id"] for row in jsonl.read(self.corpus / "tts.jsonl")}
@@ -168,9 +172,13 @@ class Shard:
 
     def _read(self, row: Row, finished: Callable[[Sequence[int]], None]) -> Part:
         text = row["question"] if self.config.list == "eval_qa" else row["text"]
-        audio = recordings.read(row["audio"], self.corpus)
+        part = Part(text, np.zeros(0, np.float32), align=row["id"] in self.to_align)
+        try:
+            part.audio = recordings.read(row["audio"], self.corpus)
+        except recordings.NoAudio as error:
+            part.dropped, self.fault = UNREADABLE, str(error)
         finished([0])
-        return Part(text, audio, align=row["id"] in self.to_align)
+        return part
 
     def _spoken(self, rows: Sequence[Row], finished: Callable[[Sequence[int]], None]) -> list[list[Part]]:
         assert self.synthesizer is not None
@@ -255,13 +263,14 @@ def shard_of(rows: Path, shard: int, shards: int) -> list[Row]:
     return list(islice(jsonl.read(rows), shard * total // shards, (shard + 1) * total // shards))
 
 
+@full_names()
 def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: "Context") -> dict[str, Any]:
     """Write the shard's part of the artifact `units` (see `src.speech.gather`), units.json, and counts.json: what was
     kept and dropped, and the samples of audio behind what was kept.
 
     config: the fields of UtterancesConfig. inputs: corpus, encoder, quantizer (the encoder's artifact or that of the
     step `kmeans`); for asr and sqa also aligner, for sqa also synthesizer. Raises ValueError for settings that are
-    wrong, centroids of another encoder, and audio that cannot be read.
+    wrong, centroids of another encoder, audio that is not there, and where more than half of it cannot be decoded.
     """
     settings = read_settings(UtterancesConfig, config, "utterances")
     rows = shard_of(inputs["corpus"] / f"{settings.list}.jsonl", settings.shard, settings.shards)
@@ -269,12 +278,19 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
     shard = Shard(settings, inputs)
     progress = Progress(context, len(rows))
     chunks = []
+    unreadable = 0
     for start in range(0, len(rows), CHUNK[settings.list]):
         own = rows[start : start + CHUNK[settings.list]]
         done, made = context.chunk(f"{start}-{start + len(own)}", partial(shard.chunk, own, keep, progress))
-        samples = json.loads((done / COUNTS).read_text(encoding="utf-8"))["samples"]
-        (progress.end if made else progress.resumed)(len(own), samples)
+        part = json.loads((done / COUNTS).read_text(encoding="utf-8"))
+        (progress.end if made else progress.resumed)(len(own), part["samples"])
         chunks.append(done)
+        unreadable += part["data"][settings.list]["dropped"].get(UNREADABLE, 0)
+        if unreadable > len(rows) / 2:
+            shutil.rmtree(done.parent)  # once the files are mended, they are read again
+            raise ValueError(
+                f"more than half of the {len(rows)} recordings of {settings.list} cannot be decoded: {shard.fault}"
+            )
     counts = join(chunks, FILES[settings.list], out)
     (out / COUNTS).write_text(json.dumps(counts, ensure_ascii=False) + "\n", encoding="utf-8")
     shard.units.write(out)

@@ -69,15 +69,19 @@ def test_bytes_of_other_formats_in_a_parquet_file(tmp_path: Path) -> None:
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "noise.flac").write_bytes(b"no audio")
     soundfile.write(tmp_path / "nothing.wav", tone(0.0), 16_000)
-    for reference, message in (
-        ("none.flac", r"^none\.flac cannot be read: "),
-        ("noise.flac", r"^noise\.flac cannot be read: "),
-        ("nothing.wav", r"^nothing\.wav holds no sample$"),
-        ("none.parquet#1", r"^none\.parquet#1 cannot be read: "),
-        ("hf://datasets/openslr/librispeech_asr/x.parquet#1", "is no file of a dataset on the hub"),
+    whole = encoded(tone(2.0), 16_000, "FLAC")
+    (tmp_path / "cut.flac").write_bytes(whole[: len(whole) // 2])
+    for reference, message, there in (
+        ("none.flac", r"^none\.flac cannot be read: ", False),
+        ("noise.flac", r"^noise\.flac cannot be read: ", True),
+        ("cut.flac", r"^cut\.flac cannot be read: ", True),
+        ("nothing.wav", r"^nothing\.wav holds no sample$", True),
+        ("none.parquet#1", r"^none\.parquet#1 cannot be read: ", False),
+        ("hf://datasets/openslr/librispeech_asr/x.parquet#1", "is no file of a dataset on the hub", False),
     ):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match=message) as raised:
             recordings.read(reference, tmp_path)
+        assert (raised.type is recordings.NoAudio) == there, reference
 
 
 def test_a_file_in_the_cache_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

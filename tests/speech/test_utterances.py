@@ -246,6 +246,45 @@ def test_a_killed_shard_goes_on_at_its_chunk(
     ]
 
 
+def test_recordings_that_cannot_be_decoded_are_dropped(
+    published: Published, units: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A FLAC that is cut off, noise, and one without samples; but not a file that is missing."""
+    whole = {row["id"]: row for row in jsonl.read(units / "asr.jsonl")}
+    rows = published.rows("asr")[:6]
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    recorded = Path(rows[0]["audio"]).read_bytes()
+    (corpus / "cut.flac").write_bytes(recorded[: len(recorded) // 2])
+    (corpus / "noise.flac").write_bytes(b"no audio")
+    write_audio(corpus / "empty.flac", np.zeros(0, np.float32))
+    for i, name in ((1, "cut"), (3, "noise"), (4, "empty")):
+        rows[i]["audio"] = f"{name}.flac"
+    config = published.settings.utterances("asr")[0] | {"shards": 1}
+    monkeypatch.setitem(published.artifacts, "corpus", corpus)
+
+    jsonl.write(corpus / "asr.jsonl", rows)
+    jsonl.write(corpus / "tts.jsonl", rows[:4])
+    summary = published.utterances(config, tmp_path / "half", Recorded(tmp_path / "work-half"))
+    assert summary["data"] == {
+        "asr": {"kept": 3, "dropped": {"unreadable audio": 3}}, "tts": {"kept": 2, "dropped": {"unreadable audio": 2}}
+    }  # fmt: skip
+    assert list(jsonl.read(tmp_path / "half" / "asr.jsonl")) == [whole[f"r-{i}"] for i in (0, 2, 5)]
+
+    jsonl.write(corpus / "asr.jsonl", rows[:5])
+    work = Recorded(tmp_path / "work")
+    with pytest.raises(ValueError, match=r"^more than half of the 5 recordings of asr cannot be decoded: empty\.flac "):
+        published.utterances(config, tmp_path / "more", work)
+    rows[4]["audio"] = rows[0]["audio"]
+    jsonl.write(corpus / "asr.jsonl", rows[:5])
+    assert published.utterances(config, tmp_path / "mended", work)["data"]["asr"]["kept"] == 3
+
+    rows[4]["audio"] = "none.flac"
+    jsonl.write(corpus / "asr.jsonl", rows)
+    with pytest.raises(ValueError, match=r"^none\.flac cannot be read: "):
+        published.utterances(config, tmp_path / "missing", Recorded(tmp_path / "work-missing"))
+
+
 def test_progress_counts_hours_of_audio(published: Published, tmp_path: Path) -> None:
     work = Recorded(tmp_path / "work")
     summary = published.utterances(published.settings.utterances("sqa")[0], tmp_path / "out", work)
