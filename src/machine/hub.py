@@ -16,6 +16,7 @@ from src.grid.plan import Plan
 from src.grid.step import canonical
 from src.machine.finding import Finding, no, note, ok, unknown
 from src.machine.sources import INDEX, Source
+from src.model.hub import fetching
 
 TIMEOUT = 5.0
 """Seconds that an answer may take."""
@@ -79,14 +80,6 @@ def _page(source: Source) -> str:
     return f"https://huggingface.co/{'datasets/' if source.kind == 'dataset' else ''}{source.where}"
 
 
-def _fetch(source: Source) -> str:
-    """The command that fills the cache."""
-    options = (" --repo-type dataset" if source.kind == "dataset" else "") + (
-        f" --revision {source.revision}" if source.revision not in (None, "main") else "")  # fmt: skip
-    patterns = "".join(f" --include '{pattern}'" for pattern in source.patterns) if len(source.patterns) < 5 else ""
-    return f"hf download {source.where}{options}{patterns}"
-
-
 def _token(wanted: Iterable[Source]) -> Finding:
     from huggingface_hub import get_token
 
@@ -146,7 +139,8 @@ def _repository(source: Source) -> tuple[Finding, float]:
     name = f"{source.setting}: {source.where}"
     told = _described(source, source.gigabytes, source.licence)
     if away:
-        remedy = f"where there is a network, `{_fetch(source)}`, and copy the cache (HF_HOME) here; or set " \
+        command = fetching(source.where, source.patterns, source.revision, source.kind)
+        remedy = f"where there is a network, `{command}`, and copy the cache (HF_HOME) here; or set " \
                  f"{source.setting} to a local copy"  # fmt: skip
         return no(f"{name} is not in the hub's cache, and {away} ({told})", remedy), source.gigabytes or 0.0
     api = HfApi()

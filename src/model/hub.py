@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,13 +41,22 @@ def snapshot(source: str, patterns: Sequence[str], revision: str | None = None, 
             f"{source} is no folder here, and on the hub it is missing or private: check the name or set HF_TOKEN"
         ) from error
     except (errors.LocalEntryNotFoundError, errors.IncompleteSnapshotError) as error:
-        command = f"hf download {source}" + (" --repo-type dataset" if kind == "dataset" else "")
         raise ValueError(
             f"{source} is no folder here, not (or not all) in the hub's cache, and the hub cannot be reached: "
-            f"download it where there is a network with `{command}`"
+            f"download it where there is a network with `{fetching(source, patterns, revision, kind)}`"
         ) from error
     except OSError as error:
         raise ValueError(f"{source} cannot be downloaded: {str(error).splitlines()[0]}") from error
+
+
+def fetching(source: str, patterns: Sequence[str], revision: str | None = None, kind: str = "model") -> str:
+    """The shell command that fills the hub's cache with what `snapshot` of the same arguments needs."""
+    words = ["hf", "download", source]
+    if kind == "dataset":
+        words += ["--repo-type", kind]
+    if revision is not None:
+        words += ["--revision", revision]
+    return shlex.join([*words, *(word for pattern in patterns for word in ("--include", pattern))])
 
 
 def commit(folder: Path) -> str | None:

@@ -1,7 +1,8 @@
-"""Downloads from a server of the test's own, which may cut them off, and what cards say. Snapshots of the hub are
-tested with the backbone that they were first made for."""
+"""Downloads from a server of the test's own, which may cut them off, what cards say, and what to do without a network.
+Snapshots of the hub are tested with the backbone that they were first made for."""
 
 import hashlib
+import shlex
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -75,6 +76,26 @@ def test_what_cannot_be_had_says_what_to_do(server: str, tmp_path: Path) -> None
         with pytest.raises(ValueError, match=rf"cannot be downloaded: .*{reason}.*curl -LO http") as raised:
             hub.download(url, tmp_path)
         assert "\n" not in str(raised.value)
+
+
+def test_the_remedy_without_a_network_fetches_what_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same revision, and no other files, however many patterns they have."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    patterns = ["model*.safetensors", "config.json", "a.json", "b.json", "all/train.clean.100/*.parquet", "c d.json"]
+    included = [word for pattern in patterns for word in ("--include", pattern)]
+    options: tuple[tuple[str | None, str, list[str]], ...] = (
+        ("0a1b", "dataset", ["--repo-type", "dataset", "--revision", "0a1b"]),
+        (None, "model", []),
+    )
+    for revision, kind, expected in options:
+        with pytest.raises(ValueError, match=r"^some/thing is no folder .* with `hf download some/thing ") as raised:
+            hub.snapshot("some/thing", patterns, revision, kind)
+        command = str(raised.value).split("`")[1]
+        assert "'model*.safetensors'" in command, "no shell must expand it"
+        assert shlex.split(command) == ["hf", "download", "some/thing", *expected, *included]
 
 
 def test_licenses_of_cards(tmp_path: Path) -> None:
