@@ -98,7 +98,8 @@ def draw(
         if passed > len(kept):
             reasons[name]["not drawn, or the same instruction again"] = passed - len(kept)
     return Drawn(
-        [{"id": f"sqa-{_digest(question)}", "question": question, "answer": answer} for question, answer in sqa],
+        # A question is spoken, and its transcript ends at the first blank line of a response.
+        [{"id": f"sqa-{_digest(asked)}", "question": " ".join(asked.split()), "answer": said} for asked, said in sqa],
         [
             {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": said}]}
             for asked, said in pool

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 from omegaconf import OmegaConf
 
-from src.data import downloads, draw, jsonl, published, recordings, settings
+from src.data import downloads, draw, jsonl, prompts, published, recordings, settings
 from src.data.settings import PublishedData
 from tests.data import published_files
 from tests.data.published_files import (
@@ -244,13 +244,18 @@ def test_what_magpie_has_that_is_not_spoken(tmp_path, config, run) -> None:
     }
 
 
-def test_texts_are_stripped_and_keep_their_lines(tmp_path, config, run) -> None:
-    rows_ = [magpie_row("\n Name two colors. \n", " Red,\nand blue. \n")]
+def test_a_question_is_one_line_and_an_answer_keeps_its_own(tmp_path, config, run) -> None:
+    """A blank line in the question would end the transcript in the response."""
+    replayed = "Say:\n\nnothing of this kind at all"
+    rows_ = [magpie_row("\n Name:\n\n two  colors. \n", " Red,\n\nand blue. \n"), magpie_row(replayed, "No.")]
     config["text"] |= {"path": str(make_magpie(tmp_path / "more", rows_ + texts(9))), "sqa_examples": 9}
     config["text"] |= {"max_input_words": 3}
     out, _ = run(config)
     (row,) = rows(out, "sqa")
-    assert (row["question"], row["answer"]) == ("Name two colors.", "Red,\nand blue.")
+    assert (row["question"], row["answer"]) == ("Name: two colors.", "Red,\n\nand blue.")
+    parsed = prompts.parse_sqa(prompts.sqa_response(row["question"], row["answer"], ["Red, and", "blue."], [[1], [3]]))
+    assert (parsed.transcript, parsed.text, parsed.well_formed) == ("Name: two colors.", "Red, and blue.", True)
+    assert replayed in [row["messages"][0]["content"] for row in rows(out, "pool")], "nobody speaks it"
 
 
 def test_magpie_as_json_lines_by_its_later_names(tmp_path, config, run) -> None:
