@@ -26,6 +26,7 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, Wav2Vec2Co
 from src.speech.audio import SAMPLE_RATE, to_float32
 from src.speech.batches import by_length, default_device, within_memory
 from src.speech.pretrained import XLSR2_1B, EncoderSettings
+from src.speech.weights import read_model
 
 _CONVOLUTION = r"(?:feature_extractor\.conv_layers|encoder_frontend\.feature_extractor\.layers)\.(\d+)"
 _LAYER = r"(encoder\.layers\.\d+)"
@@ -73,8 +74,9 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
             f"encoder.model = {path}: holds {found[1]} beside its weights, and weights alone are unpickled; if you "
             "trust the file, keep its weights: torch.save(torch.load(old, weights_only=False)['model'], new)"
         ) from error
-    except (RuntimeError, EOFError) as error:
-        raise ValueError(f"encoder.model = {path}: cannot be read as a checkpoint of torch.save") from error
+    except Exception as error:  # whatever its unpickler makes of the bytes of another file
+        why = type(error).__name__
+        raise ValueError(f"encoder.model = {path}: cannot be read as a checkpoint of torch.save ({why})") from error
     weights = loaded.get("model", loaded) if isinstance(loaded, dict) else loaded
     if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise ValueError(f"encoder.model = {path}: must hold weights by name, or such under 'model'")
@@ -123,7 +125,8 @@ def _refuse(path: Path, what: str, names: Sequence[str]) -> None:
     if names:
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         raise ValueError(
-            f"encoder.model = {path}: {what} {', '.join(names[:3])}{more}; is encoder.architecture the checkpoint's?"
+            f"encoder.model = {path}: {what} {', '.join(names[:3])}{more}; is speech.encoder.architecture that of the "
+            "checkpoint?"
         )
 
 
@@ -177,7 +180,11 @@ class SpeechEncoder:
         """Places in `audios` and their features [frames, dimensions] on the model's device, a batch at a time."""
         lengths = [len(audio) for audio in audios]
         batches = by_length(lengths, self.batch_seconds * SAMPLE_RATE)
-        yield from within_memory(batches, lambda places: self._features([to_float32(audios[i]) for i in places]))
+
+        def features_of(places: list[int]) -> list[Tensor]:
+            return self._features([to_float32(audios[i]) for i in places])
+
+        yield from within_memory(batches, features_of, lambda places: len(places) * max(lengths[i] for i in places))
 
     @torch.inference_mode()
     def _features(self, audios: Sequence[npt.NDArray[np.float32]]) -> list[Tensor]:
@@ -210,11 +217,7 @@ def load_encoder(settings: EncoderSettings, device: torch.device | None = None) 
     if settings.model.endswith(".pt"):
         model = load_wav2vec2(Path(settings.model), settings.layer, settings.architecture or XLSR2_1B)
     else:
-        config = AutoConfig.from_pretrained(settings.model, revision=settings.revision)
-        shorten(config, settings.layer)
-        config.add_adapter = False
-        model = AutoModel.from_pretrained(settings.model, revision=settings.revision, config=config, dtype=dtype)
-        model = end_with_residual(model)
+        model = end_with_residual(_read(settings, dtype))
         if not _is_wav2vec2(settings):
             extractor = AutoFeatureExtractor.from_pretrained(settings.model, revision=settings.revision)
             prepare = _extracted(extractor, model)
@@ -234,6 +237,16 @@ def load_encoder(settings: EncoderSettings, device: torch.device | None = None) 
     return SpeechEncoder(model, prepare, frames, settings.batch_seconds)
 
 
+def _read(settings: EncoderSettings, dtype: Any) -> Any:
+    """A model of transformers up to the layer, without what is for training alone or comes after the layers."""
+    config: Any = AutoConfig.from_pretrained(settings.model, revision=settings.revision)
+    shorten(config, settings.layer)
+    config.add_adapter = False
+    config.mask_time_prob = config.mask_feature_prob = 0.0
+    options: dict[str, Any] = {"revision": settings.revision, "config": config, "dtype": dtype}
+    return read_model(AutoModel, settings.model, "encoder.model", settings.model, **options)
+
+
 def _is_wav2vec2(settings: EncoderSettings) -> bool:
     """Whether the model is a .pt checkpoint that `save_encoder` has written: one without a feature extractor."""
     folder = Path(settings.model)
@@ -246,9 +259,7 @@ def save_encoder(settings: EncoderSettings, out: Path) -> None:
     if settings.model.endswith(".pt"):
         model: Any = load_wav2vec2(Path(settings.model), settings.layer, settings.architecture or XLSR2_1B)
     else:
-        config = AutoConfig.from_pretrained(settings.model)
-        shorten(config, settings.layer)
-        model = AutoModel.from_pretrained(settings.model, config=config, dtype="auto")
+        model = _read(settings, "auto")
         AutoFeatureExtractor.from_pretrained(settings.model).save_pretrained(out)
     if getattr(model.config, "do_stable_layer_norm", False):
         # It is taken out again when the encoder is loaded, but a checkpoint without it would not be whole.

@@ -18,25 +18,23 @@ import pickle
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors.numpy import save_file
 
 from src.model import hub
-from src.speech import code_hifigan
+from src.speech import code_hifigan, folders, load
+from src.speech.folders import PICKLED, SAFE, Kind, matching
 from src.speech.load import CENTROIDS, HIFIGAN, MODEL, SETTINGS
-from src.speech.load import vocoder as load_vocoder
 from src.speech.pretrained import CodeHifiGanSettings, EncoderSettings, SpeechT5Settings, WhisperSettings
-from src.speech.settings import read_settings, require
+from src.speech.settings import full_names, read_settings, require
+from src.speech.weights import read_model
 
 if TYPE_CHECKING:
     from src.grid.context import Context
 
 CARD = "README.md"
-SAFE = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json")
-PICKLED = ("pytorch_model.bin", "pytorch_model-*-of-*.bin", "pytorch_model.bin.index.json")
 CONFIGURATION = ("config.json", "generation_config.json", "preprocessor_config.json")
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
              "merges.txt", "normalizer.json", "spm_char.model")  # fmt: skip
@@ -53,36 +51,35 @@ class Sources:
         self.work = work
         self.used: list[dict[str, Any]] = []
 
-    def repository(
-        self, source: str, patterns: Sequence[str], revision: str | None = None, kind: str = "model"
-    ) -> tuple[Path, list[str]]:
-        """The folder of a repository of the hub, or a folder, and its files that match `patterns`."""
-        folder = hub.snapshot(source, [*patterns, CARD], revision, kind)
-        return folder, self.taken(source, folder, patterns)
+    def dataset(self, source: str, file: str, setting: str) -> Path:
+        """A file of a dataset of the hub."""
+        folder = _snapshot(setting, source, [file, CARD], None, "dataset")
+        self.taken(source, folder, [file])
+        return folder / file
 
-    def model(self, source: str, revision: str | None, setting: str) -> tuple[Path, list[str]]:
-        """The same of a model of transformers: weights (safetensors, where there are), configuration and tokenizer.
-        Raises ValueError where weights or config.json are missing."""
+    def model(self, kind: Kind, source: str, revision: str | None, setting: str) -> tuple[Path, list[str]]:
+        """The folder of a model of transformers, of the hub or local, and its files: weights (safetensors, where there
+        are), configuration and tokenizer. Raises ValueError where it is no model of this kind, or lacks a file."""
         further = [*CONFIGURATION, *TOKENIZER]
-        folder = hub.snapshot(source, [*SAFE, *further, CARD], revision)
-        weights = SAFE if any(_matching(folder, SAFE)) else PICKLED
+        folder = _snapshot(setting, source, [*SAFE, *further, CARD], revision)
+        weights = SAFE if matching(folder, SAFE) else PICKLED
         if weights is PICKLED:
-            hub.snapshot(source, [*PICKLED, *further, CARD], revision)
-        files = self.taken(source, folder, [*weights, *further])
-        for needed in ("config.json", weights[0]):
-            found = needed in files or (needed == weights[0] and weights[2] in files)
-            require(found, setting, source, f"a model of transformers: it has no {needed}")
-        return folder, files
+            _snapshot(setting, source, [*PICKLED, *further, CARD], revision)
+        kind.check(folder, setting, source)
+        return folder, self.taken(source, folder, [*weights, *further])
 
     def taken(self, source: str, folder: Path, patterns: Sequence[str]) -> list[str]:
         """Note down the files of a folder that match `patterns`."""
-        files = _matching(folder, patterns)
+        files = matching(folder, patterns)
         self._note(source, hub.commit(folder), hub.licence(folder), {name: folder / name for name in files})
         return files
 
-    def file(self, reference: str) -> Path:
+    def file(self, reference: str, setting: str) -> Path:
         """A file by its path or its web address."""
-        path = hub.download(reference, self.work) if hub.ADDRESS.match(reference) else Path(reference).expanduser()
+        try:
+            path = hub.download(reference, self.work) if hub.ADDRESS.match(reference) else Path(reference).expanduser()
+        except ValueError as error:
+            raise ValueError(f"{setting}: {error}") from error
         if path.is_file():
             licence = SEAMLESS_LICENCE if reference.startswith(SEAMLESS) else "not stated by the file"
             self._note(reference, None, licence, {path.name: path})
@@ -95,9 +92,11 @@ class Sources:
         self.used.append({"source": source, "commit": commit, "licence": licence, "files": described})
 
 
-def _matching(folder: Path, patterns: Sequence[str]) -> list[str]:
-    names = sorted(path.name for path in folder.iterdir() if path.is_file())
-    return [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]
+def _snapshot(setting: str, *arguments: Any) -> Path:
+    try:
+        return hub.snapshot(*arguments)
+    except ValueError as error:
+        raise ValueError(f"{setting}: {error}") from error
 
 
 def _copy(folder: Path, names: Sequence[str], out: Path) -> None:
@@ -108,20 +107,20 @@ def _copy(folder: Path, names: Sequence[str], out: Path) -> None:
 
 def encoder(config: Mapping[str, Any], sources: Sources, out: Path) -> None:
     """The encoder up to its layer, and its centroids."""
+    from src.speech.centroids import load_centroids
     from src.speech.encoder import load_encoder, save_encoder
-    from src.speech.kmeans import load_centroids
 
     given = dict(config)
     centroids, clusters = given.pop("centroids", None), given.pop("clusters", None)
     settings = read_settings(EncoderSettings, given, "encoder")
     if settings.model.endswith(".pt"):
-        place = sources.file(settings.model)
+        place = sources.file(settings.model, "encoder.model")
     else:
-        place, _ = sources.model(settings.model, settings.revision, "encoder.model")
+        place, _ = sources.model(folders.ENCODER, settings.model, settings.revision, "encoder.model")
     save_encoder(EncoderSettings(**{**given, "model": str(place)}), out / MODEL)
     made = load_encoder(EncoderSettings(**{**given, "model": str(out / MODEL)}))
     if centroids is not None:
-        array = load_centroids(sources.file(centroids))
+        array = load_centroids(sources.file(centroids, "quantizer.centroids"))
         right = f"the {len(array)} of {centroids}"
         require(clusters == len(array), "quantizer.clusters", clusters, right)
         right = f"of the {made.dimensions} dimensions of this encoder, not of {array.shape[1]}"
@@ -130,37 +129,50 @@ def encoder(config: Mapping[str, Any], sources: Sources, out: Path) -> None:
 
 
 def whisper(config: Mapping[str, Any], sources: Sources, out: Path) -> None:
-    """A whole Whisper."""
+    """A whole Whisper, that hears the language."""
+    import torch
     from transformers import WhisperForConditionalGeneration
+    from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 
     settings = read_settings(WhisperSettings, config, "whisper")
-    folder, files = sources.model(settings.model, settings.revision, "whisper.model")
-    kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-    require(kind == "whisper", "whisper.model", settings.model, f"a Whisper, not a model of type {kind}")
-    pickled = [name for name in files if any(fnmatch(name, pattern) for pattern in PICKLED)]
+    folder, files = sources.model(folders.WHISPER, settings.model, settings.revision, "whisper.model")
+    read = read_model(WhisperForConditionalGeneration, folder, "whisper.model", settings.model, dtype="auto")
+    pickled = [name for name in files if name in matching(folder, PICKLED)]
     _copy(folder, [name for name in files if name not in pickled], out / MODEL)
     if pickled:
-        WhisperForConditionalGeneration.from_pretrained(folder, dtype="auto").save_pretrained(out / MODEL)
+        read.save_pretrained(out / MODEL)
+    del read
+    try:
+        opened = load.whisper(out, torch.device("cpu")).model
+    except Exception as error:  # of whatever library reads its tokenizer and its preprocessor
+        first = (str(error).splitlines() or [""])[0]
+        raise ValueError(f"whisper.model = {settings.model}: cannot be opened: {first}") from error
+    if settings.language is not None:
+        heard = sorted(token.strip("<|>") for token in getattr(opened.generation_config, "lang_to_id", None) or ())
+        asked = settings.language.lower()
+        right = f"one of {', '.join(heard)}" if heard else "null: this model hears English alone"
+        require(TO_LANGUAGE_CODE.get(asked, asked) in heard, "whisper.language", settings.language, right)
 
 
 def speecht5(config: Mapping[str, Any], sources: Sources, out: Path) -> None:
     """SpeechT5, its HiFi-GAN, and one x-vector."""
     from transformers import SpeechT5ForTextToSpeech, SpeechT5HifiGan
 
-    from src.speech import load
     from src.speech.speecht5 import read_xvector
 
     settings = read_settings(SpeechT5Settings, config, "synthesizer")
-    folder, files = sources.model(settings.model, settings.revision, "synthesizer.model")
-    SpeechT5ForTextToSpeech.from_pretrained(folder, dtype="auto").save_pretrained(out / MODEL)
+    folder, files = sources.model(folders.SPEECHT5, settings.model, settings.revision, "synthesizer.model")
+    model = read_model(SpeechT5ForTextToSpeech, folder, "synthesizer.model", settings.model, dtype="auto")
+    model.save_pretrained(out / MODEL)
     _copy(folder, [name for name in files if name in (*TOKENIZER, "preprocessor_config.json")], out / MODEL)
-    folder, _ = sources.model(settings.vocoder, settings.vocoder_revision, "synthesizer.vocoder")
-    SpeechT5HifiGan.from_pretrained(folder, dtype="auto").save_pretrained(out / HIFIGAN)
+    named = "synthesizer.vocoder"
+    folder, _ = sources.model(folders.HIFIGAN, settings.vocoder, settings.vocoder_revision, named)
+    read_model(SpeechT5HifiGan, folder, named, settings.vocoder, dtype="auto").save_pretrained(out / HIFIGAN)
     reference = settings.xvectors
     if Path(reference).expanduser().is_file() or not re.fullmatch(r"[\w.-]+/[\w.-]+", reference):
-        path = sources.file(reference)
+        path = sources.file(reference, "synthesizer.xvectors")
     else:
-        path = sources.repository(reference, [XVECTORS], kind="dataset")[0] / XVECTORS
+        path = sources.dataset(reference, XVECTORS, "synthesizer.xvectors")
     save_file({"xvector": read_xvector(path, settings.speaker)}, out / load.XVECTOR)
     load.synthesizer(out)
 
@@ -172,14 +184,18 @@ def vocoder(config: Mapping[str, Any], sources: Sources, out: Path) -> None:
     given = dict(config)
     clusters = given.pop("clusters")
     settings = read_settings(CodeHifiGanSettings, given, "vocoder")
-    folder = code_hifigan.fetch(settings.model, settings.revision)
+    try:
+        folder = code_hifigan.fetch(settings.model, settings.revision)
+    except ValueError as error:
+        raise ValueError(f"vocoder.model: {error}") from error
+    folders.CODE_HIFIGAN.check(folder, "vocoder.model", settings.model)
     needed = ["config.json", *code_hifigan.weight_files(folder)]
     files = sources.taken(settings.model, folder, [*needed, code_hifigan.INDEX])
     for name in needed:
         require(name in files, "vocoder.model", settings.model, f"a SeamlessM4T v2: it has no {name}")
     _copy(folder, ["config.json"], out / MODEL)
     save_tensors(code_hifigan.read_weights(folder), out / MODEL / "model.safetensors", {"format": "pt"})
-    known = load_vocoder(out).clusters
+    known = load.vocoder(out).clusters
     right = f"a vocoder of the {clusters} units of speech.quantizer, not of {known} others"
     require(known == clusters, "vocoder.model", settings.model, right)
 
@@ -192,11 +208,12 @@ COMPONENTS: dict[str, Callable[[Mapping[str, Any], Sources, Path], None]] = {
 }
 
 
+@full_names()
 def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: "Context") -> dict[str, Any]:
     """Fetch the component and write its artifact (see above). The summary names each source with its commit on the hub,
     its license, and size and SHA-256 of the files that were read.
 
-    Raises ValueError, one line, for what cannot be had or does not fit.
+    Raises ValueError, one line that names the setting, for what cannot be had or does not fit.
     """
     given = dict(config)
     component = given.pop("component")
@@ -211,5 +228,7 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
             f"{component}: its pickled weights hold {found[1] if found else 'other objects'} as well, and nothing but "
             "tensors is unpickled; take a copy in safetensors"
         ) from error
+    except ValueError as error:  # what is opened last lies in the artifact
+        raise ValueError(str(error).replace(str(out / MODEL), given["model"])) from error
     licences = dict.fromkeys(used["licence"] for used in sources.used)
     return {"component": component, "licence": "; ".join(licences), "sources": sources.used}

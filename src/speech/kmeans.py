@@ -1,6 +1,6 @@
 """Units of a pretrained encoder: the nearest centroid of each frame, in L2. Repeats stay, 50 units a second.
 
-    quantizer = NearestCentroid(load_centroids("kmeans_10k.npy"))
+    quantizer = NearestCentroid(load_centroids("kmeans_10k.npy"))  # of src.speech.centroids
     units = extract_units(encoder, quantizer, audios)
 
 The Seamless release's kmeans_10k.npy [10000, 1280] belongs to layer 35 of XLSR2-1B-v2, and is for non-commercial use
@@ -25,7 +25,7 @@ from src.speech import load
 from src.speech.audio import SAMPLE_RATE
 from src.speech.batches import Finished, default_device
 from src.speech.encoder import SpeechEncoder
-from src.speech.settings import read_settings
+from src.speech.settings import full_names, read_settings
 from src.speech.threads import one_thread
 
 if TYPE_CHECKING:
@@ -37,25 +37,13 @@ READ_AT_ONCE = 128
 """Utterances whose audio is in memory while centroids are fitted."""
 
 
-def load_centroids(path: Path | str) -> npt.NDArray[np.float32]:
-    """Centroids [clusters, dimensions] of a .npy file. Raises ValueError for a file that holds none."""
-    try:
-        centroids = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{path}: must be a .npy file of centroids [clusters, dimensions] ({error})") from error
-    if centroids.ndim != 2 or not np.issubdtype(centroids.dtype, np.floating) or not np.isfinite(centroids).all():
-        found = f"{centroids.dtype} of shape {centroids.shape}"
-        raise ValueError(f"{path}: must be finite centroids [clusters, dimensions], not {found}")
-    return centroids.astype(np.float32)
-
-
 def fit_centroids(frames: npt.NDArray[np.float32], clusters: int, seed: int = 0) -> npt.NDArray[np.float32]:
     """Centroids [clusters, dimensions] of frames [n, dimensions], by scikit-learn's mini-batch k-means; `np.save` keeps
     them. Raises ValueError when there are fewer frames than clusters."""
     from sklearn.cluster import MiniBatchKMeans
 
     if len(frames) < clusters:
-        raise ValueError(f"clusters = {clusters}: must not exceed the {len(frames)} frames to fit")
+        raise ValueError(f"quantizer.clusters = {clusters}: must not exceed the {len(frames)} frames to fit")
     # As HuBERT's own recipe (Hsu et al. 2021, section IV-B): batches of 10,000 frames, 20 random starts.
     model = MiniBatchKMeans(clusters, batch_size=10_000, n_init=20, max_iter=100, random_state=seed)
     return model.fit(frames).cluster_centers_.astype(np.float32)
@@ -97,8 +85,8 @@ def extract_units(
     """
     if quantizer.dimensions != encoder.dimensions:
         raise ValueError(
-            f"centroids of {quantizer.dimensions} dimensions do not fit an encoder of {encoder.dimensions}; "
-            "take the k-means that was fitted to this encoder and layer"
+            f"quantizer.centroids: centroids of {quantizer.dimensions} dimensions do not fit an encoder of "
+            f"{encoder.dimensions}; take the k-means that was fitted to this encoder and layer"
         )
     units: list[npt.NDArray[np.int64]] = [np.zeros(0, np.int64)] * len(audios)
     for places, features in encoder.batches(audios):
@@ -148,6 +136,7 @@ def draw_frames(
     return np.concatenate(frames) if frames else np.zeros((0, encoder.dimensions), np.float32), samples / SAMPLE_RATE
 
 
+@full_names()
 @one_thread
 def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: "Context") -> dict[str, Any]:
     """Fit centroids to the encoder's features of utterances drawn from asr.jsonl, and write centroids.safetensors.

@@ -8,6 +8,8 @@ from src.speech.pretrained import CodeHifiGanSettings, EncoderSettings, SpeechT5
 from src.speech.protocols import Recognizer, Vocoder
 
 if TYPE_CHECKING:
+    import torch
+
     from src.speech.encoder import SpeechEncoder
     from src.speech.kmeans import NearestCentroid
     from src.speech.speecht5 import SpeechT5Synthesizer
@@ -51,11 +53,11 @@ def recognizer(folder: Path) -> Recognizer:
     return load_recognizer(folder)
 
 
-def whisper(folder: Path) -> "WhisperRecognizer":
-    """Whisper, which also tells when words are spoken."""
+def whisper(folder: Path, device: "torch.device | None" = None) -> "WhisperRecognizer":
+    """Whisper, which also tells when words are spoken, on `device` (by default the GPU where there is one)."""
     from src.speech.whisper import load_whisper
 
-    return load_whisper(WhisperSettings(**_required(folder, "whisper")))
+    return load_whisper(WhisperSettings(**_required(folder, "whisper")), device)
 
 
 def encoder(folder: Path) -> "SpeechEncoder":

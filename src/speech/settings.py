@@ -1,6 +1,8 @@
 """The settings of the speech components, and their checks. Light, so that a plan is checked without audio libraries."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, TypeVar
 
@@ -8,6 +10,8 @@ SYNTHESIZERS = ("espeak",)
 ENCODERS = ("mfcc", "lda")
 VOCODERS = ("mel_griffin_lim",)
 RECOGNIZERS = ("phoneme_ctc",)
+GROUPS = ("encoder", "quantizer", "aligner", "synthesizer", "vocoder", "recognizer")
+"""Settings of published components, as `src.speech.pretrained` has them."""
 HOP_MS = 10
 """Milliseconds between two spectra; a frame is a multiple of it."""
 
@@ -27,6 +31,22 @@ def read_settings(kind: type[Settings], mapping: Mapping[str, Any], where: str) 
     if missing := sorted(required - set(mapping)):
         raise ValueError(f"{where}.{missing[0]} must be given")
     return kind(**mapping)
+
+
+@contextmanager
+def full_names() -> Iterator[None]:
+    """Let a ValueError that begins with a setting of published components ("encoder.model = ") name it as it is set:
+    speech.encoder.model. Whisper's settings stand in two places, and a message cannot tell in which."""
+    try:
+        yield
+    except ValueError as error:
+        found = re.match(r"(\w+)\.(\w+)", str(error))
+        if found and found[1] == "whisper":
+            both = f"speech.aligner.whisper.{found[2]} or speech.recognizer.{found[2]}"
+            raise ValueError(both + str(error)[found.end() :]) from error
+        if found and found[1] in GROUPS:
+            raise ValueError(f"speech.{error}") from error
+        raise
 
 
 def require(condition: bool, name: str, value: object, expected: str) -> None:

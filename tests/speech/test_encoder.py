@@ -216,8 +216,9 @@ def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"encoder\.model = .*missing\.pt: there is no such file"):
         read_checkpoint(tmp_path / "missing.pt")
     (tmp_path / "page.pt").write_text("<html>not found</html>")
+    (tmp_path / "hello.pt").write_text("hello world")
     (tmp_path / "cut.pt").write_bytes(b"PK\x03\x04" + bytes(100))
-    for name in ("page.pt", "cut.pt"):
+    for name in ("page.pt", "hello.pt", "cut.pt"):
         with pytest.raises(ValueError, match=rf"{name}: cannot be read as a checkpoint") as raised:
             read_checkpoint(tmp_path / name)
         assert "\n" not in str(raised.value)

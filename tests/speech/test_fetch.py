@@ -3,6 +3,8 @@ artifacts compute what the originals do is tested where they are used, and here 
 
 import argparse
 import hashlib
+import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub import constants
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 
 from src.data import jsonl
@@ -94,7 +96,9 @@ def test_a_hubert_with_pickled_weights_and_fitted_centroids(tmp_path: Path) -> N
     model = HubertModel(HubertConfig(**base, feat_proj_layer_norm=False)).eval()
     folder = tmp_path / "hubert"
     model.config.save_pretrained(folder)
-    torch.save(model.state_dict(), folder / "pytorch_model.bin")
+    weights = model.state_dict()
+    del weights["masked_spec_embed"]  # of training alone; facebook/wav2vec2-base-960h lacks it, too
+    torch.save(weights, folder / "pytorch_model.bin")
     extractor = Wav2Vec2FeatureExtractor(do_normalize=False, return_attention_mask=True)
     extractor.save_pretrained(folder)
     summary = run({"component": "encoder", "model": str(folder), "layer": 2}, tmp_path / "encoder")
@@ -124,11 +128,12 @@ def test_a_hubert_with_pickled_weights_and_fitted_centroids(tmp_path: Path) -> N
     assert summary["frames"] == len(np.concatenate(frames)) and fitted.shape == (6, 32)
     expected = fit_centroids(np.concatenate(frames), 6, 3)
     assert shuffled == {tuple(row) for row in np.round(expected, 3).tolist()}
+    assert "masked_spec_embed" not in load_file(tmp_path / "encoder" / "model" / "model.safetensors"), "random"
     assert load.quantizer(tmp_path / "kmeans").clusters == 6 and reports[-1]["done"] == reports[-1]["total"] == 6
 
     fewer = kmeans.run(settings | {"fit_frames": 30, "fit_utterances": 3}, inputs, tmp_path / "kmeans", context)
     assert 10 < fewer["frames"] <= 30
-    with pytest.raises(ValueError, match=r"clusters = 64: must not exceed the .* frames to fit"):
+    with pytest.raises(ValueError, match=r"^speech\.quantizer\.clusters = 64: must not exceed the .* frames to fit"):
         kmeans.run(settings | {"clusters": 64, "fit_frames": 12}, inputs, tmp_path / "kmeans", context)
 
 
@@ -152,7 +157,7 @@ def test_one_voice_out_of_the_hubs_dataset(components: Path, tmp_path: Path, mon
     zipped = SpeechT5Settings(**{**folders, "xvectors": str(components / "spkrec-xvect.zip")})
     expected = load_synthesizer(zipped).speak(["So it is."])[0]
     assert np.array_equal(load.synthesizer(tmp_path / "voice").speak(["So it is."])[0], expected)
-    with pytest.raises(ValueError, match=r"somebody/else is no folder here, .*`hf download somebody/else --repo-type "):
+    with pytest.raises(ValueError, match=r"^speech\.synthesizer\.xvectors: somebody/else is .*`hf download somebody"):
         run(config | {"xvectors": "somebody/else"}, tmp_path / "other")
     with pytest.raises(ValueError, match=r"synthesizer\.speaker = 9: must be below 4"):
         run(config | {"speaker": 9}, tmp_path / "third")
@@ -194,19 +199,128 @@ def test_whisper_is_copied_as_it_is(components: Path, tmp_path: Path) -> None:
     run({"component": "whisper", "model": str(pickled)}, tmp_path / "converted")
     converted = load_file(tmp_path / "converted" / "model" / "model.safetensors")
     assert all(torch.equal(tensor, weights[name]) for name, tensor in converted.items())
-    with pytest.raises(ValueError, match=r"whisper\.model = .*: must be a Whisper, not a model of type speecht5"):
-        run({"component": "whisper", "model": str(components / "tts")}, tmp_path / "voice")
+
+
+@pytest.fixture(scope="module")
+def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("published") / "whisper"
+    train_whisper(folder, [("one two", AUDIOS[0])], steps=2)
+    return folder
+
+
+def refused(config: dict[str, Any], out: Path) -> str:
+    """The one line with which the step ends."""
+    with pytest.raises(ValueError) as raised:
+        run(config, out)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+WHISPERS = "speech.aligner.whisper.model or speech.recognizer.model = "
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ("weights", "cannot be read, as if damaged or cut short (SafetensorError: "),
+        ("a weight", "has no model.decoder.layer_norm.bias among its weights, which the WhisperFor"),
+        ("a shape", "has in another shape model.decoder.layer_norm.bias among its weights"),
+        ("no tokenizer", "must be a Whisper: it has no tokenizer.json"),
+        ("no preprocessor", "must be a Whisper: it has no preprocessor_config.json"),
+        ("tokenizer", "cannot be opened: "),
+        ("config", "must be a Whisper, not a model of type that its config.json does not tell"),
+    ],
+)
+def test_a_broken_whisper_does_not_pass(whisper: Path, tmp_path: Path, broken: str, said: str) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(whisper, folder)
+    weights = folder / "model.safetensors"
+    if broken == "weights":
+        weights.write_bytes(weights.read_bytes()[:-500])
+    elif broken in ("a weight", "a shape"):
+        tensors = load_file(weights)
+        bias = tensors.pop("model.decoder.layer_norm.bias")
+        changed = {"model.decoder.layer_norm.bias": bias[:-1].clone()} if broken == "a shape" else {}
+        save_file(tensors | changed, weights, {"format": "pt"})
+    elif broken == "tokenizer":
+        (folder / "tokenizer.json").write_text("{}")
+    elif broken == "config":
+        (folder / "config.json").write_text("not JSON")
+    else:
+        name = {"no tokenizer": "tokenizer.json", "no preprocessor": "preprocessor_config.json"}[broken]
+        (folder / name).unlink()
+    told = refused({"component": "whisper", "model": str(folder)}, tmp_path / "out")
+    assert told.startswith(WHISPERS) and said in told and str(folder) in told
+
+
+def test_a_language_that_whisper_does_not_hear(whisper: Path, tmp_path: Path) -> None:
+    config = {"component": "whisper", "model": str(whisper)}
+    told = refused(config | {"language": "xx"}, tmp_path / "xx")
+    names = "speech.aligner.whisper.language or speech.recognizer.language"
+    assert told == f"{names} = 'xx': must be one of en, fi"
+    for i, language in enumerate(("fi", "Finnish", None)):
+        run(config | {"language": language}, tmp_path / str(i))
+
+
+def test_models_of_another_kind(components: Path, whisper: Path, tmp_path: Path) -> None:
+    """Whose missing weights transformers would fill with random numbers."""
+    llama = tmp_path / "llama"
+    llama.mkdir()
+    (llama / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    voice = {"component": "speecht5", "model": str(components / "tts"), "vocoder": str(components / "hifigan"),
+             "xvectors": str(components / "spkrec-xvect.zip"), "speaker": 1}  # fmt: skip
+    kind = r"a speech encoder (wav2vec 2.0, HuBERT, WavLM or w2v-BERT)"
+    for config, setting, source, right in (
+        (encoder(components, model=str(whisper)), "encoder.model", whisper, f"{kind}, not a model of type whisper"),
+        (encoder(components, model=str(llama)), "encoder.model", llama, f"{kind}, not a model of type llama"),
+        (encoder(components, model=str(tmp_path)), "encoder.model", tmp_path, f"{kind}: it has no config.json"),
+        (voice | {"vocoder": str(whisper)}, "synthesizer.vocoder", whisper,
+         "a HiFi-GAN of SpeechT5, not a model of type whisper"),
+        (voice | {"model": str(whisper)}, "synthesizer.model", whisper, "a SpeechT5, not a model of type whisper"),
+        ({"component": "code_hifigan", "model": str(whisper), "clusters": CLUSTERS}, "vocoder.model", whisper,
+         "a SeamlessM4T v2, not a model of type whisper"),
+    ):  # fmt: skip
+        out = tmp_path / f"out{len(list(tmp_path.iterdir()))}"
+        assert refused(config, out) == f"speech.{setting} = '{source}': must be {right}"
+    told = refused({"component": "whisper", "model": str(components / "tts")}, tmp_path / "voice")
+    assert told == f"{WHISPERS}'{components / 'tts'}': must be a Whisper, not a model of type speecht5"
+
+
+def test_a_voice_that_lacks_something(components: Path, tmp_path: Path) -> None:
+    voice = {"component": "speecht5", "model": str(components / "tts"), "vocoder": str(components / "hifigan"),
+             "xvectors": str(components / "spkrec-xvect.zip"), "speaker": 1}  # fmt: skip
+    silent, hoarse = tmp_path / "silent", tmp_path / "hoarse"
+    shutil.copytree(components / "tts", silent)
+    (silent / "spm_char.model").unlink()
+    told = refused(voice | {"model": str(silent)}, tmp_path / "first")
+    assert told == f"speech.synthesizer.model = '{silent}': must be a SpeechT5: it has no spm_char.model"
+    shutil.copytree(components / "hifigan", hoarse)
+    weights = load_file(hoarse / "model.safetensors")
+    del weights["conv_pre.weight"], weights["conv_pre.bias"]
+    save_file(weights, hoarse / "model.safetensors", {"format": "pt"})
+    told = refused(voice | {"vocoder": str(hoarse)}, tmp_path / "second")
+    assert told.startswith(f"speech.synthesizer.vocoder = {hoarse}: has no conv_pre.bias and 1 more among its weights")
+
+
+def test_a_message_names_what_was_asked_for_and_not_the_copy(components: Path, tmp_path: Path) -> None:
+    source = tmp_path / "vocoder"
+    shutil.copytree(components / "vocoder", source)
+    weights = load_file(source / "model.safetensors")
+    del weights["dur_predictor.conv1.bias"]
+    save_file(weights, source / "model.safetensors", {"format": "pt"})
+    told = refused({"component": "code_hifigan", "model": str(source), "clusters": CLUSTERS}, tmp_path / "out")
+    assert told.startswith(f"speech.vocoder.model = {source}: its weights are not those of")
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"clusters": 21}, r"quantizer\.clusters = 21: must be the 20 of .*kmeans\.npy"),
-        ({"layer": 9}, r"encoder\.layer = 9: must be from 1 to 4"),
-        ({"model": "missing.pt"}, r"encoder\.model = missing\.pt: there is no such file"),
-        ({"model": "nobody"}, r"nobody is neither a folder nor the id of a hub repository"),
-        ({"centroids": "missing.npy"}, r"missing\.npy: must be a \.npy file of centroids"),
-        ({"strides": 3}, r"encoder\.strides is no setting"),
+        ({"clusters": 21}, r"^speech\.quantizer\.clusters = 21: must be the 20 of .*kmeans\.npy"),
+        ({"layer": 9}, r"^speech\.encoder\.layer = 9: must be from 1 to 4"),
+        ({"model": "missing.pt"}, r"^speech\.encoder\.model = missing\.pt: there is no such file"),
+        ({"model": "nobody"}, r"^speech\.encoder\.model: nobody is neither a folder nor the id of a hub repository"),
+        ({"centroids": "missing.npy"}, r"^speech\.quantizer\.centroids = missing\.npy: must be a \.npy file of "),
+        ({"strides": 3}, r"^speech\.encoder\.strides is no setting"),
     ],
 )
 def test_what_does_not_fit(components: Path, tmp_path: Path, changes: dict[str, Any], message: str) -> None:

@@ -9,8 +9,9 @@ from scipy.spatial.distance import cdist
 from transformers import Wav2Vec2Model
 
 from src.speech import kmeans
+from src.speech.centroids import load_centroids
 from src.speech.encoder import load_encoder
-from src.speech.kmeans import NearestCentroid, extract_units, fit_centroids, load_centroids
+from src.speech.kmeans import NearestCentroid, extract_units, fit_centroids
 from src.speech.pretrained import EncoderSettings
 from src.speech.protocols import Quantizer
 from tests.speech.test_encoder import AUDIOS, LAYER, TINY, hidden_states, named
@@ -64,11 +65,16 @@ def test_files_without_centroids(tmp_path: Path) -> None:
     for array, found in (
         (np.zeros(3), r"float64 of shape \(3,\)"),
         (np.zeros((2, 3), int), r"int64 of shape \(2, 3\)"),
-        (np.full((2, 3), np.nan), r"float64 of shape \(2, 3\)"),
     ):
         np.save(path, array)
         with pytest.raises(ValueError, match=rf"must be finite centroids \[clusters, dimensions\], not {found}"):
             load_centroids(path)
+    np.save(path, np.full((2, 3), np.nan))
+    with pytest.raises(ValueError, match=r"quantizer\.centroids = .*: must be finite centroids, and some"):
+        load_centroids(path)
+    np.savez(tmp_path / "two.npz", np.zeros((2, 3)))
+    with pytest.raises(ValueError, match=r"must be a \.npy file, not an \.npz archive"):
+        load_centroids(tmp_path / "two.npz")
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(ValueError, match=r"must be a \.npy file of centroids"):
         load_centroids(path)

@@ -2,13 +2,17 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import hydra
 import pytest
 from omegaconf import OmegaConf
 
 from src.config import typed
+from src.data import jsonl
+from src.speech import kmeans, load, utterances
 from src.speech.pretrained import (
     SEAMLESS,
     CodeHifiGanSettings,
@@ -76,3 +80,20 @@ def test_numbers_that_are_wrong() -> None:
         name, value = next(iter(settings.items()))
         with pytest.raises(ValueError, match=rf"(shards|quantizer)\.{name} = {value!r}: must be"):
             kind(**settings)
+
+
+def test_every_step_names_settings_as_they_are_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jsonl.write(tmp_path / "eval_asr.jsonl", [])
+    inputs = {"corpus": tmp_path, "encoder": tmp_path, "quantizer": tmp_path}
+    fit = {"clusters": 2, "fit_utterances": 1, "fit_frames": 1, "seed": 0}
+    both = "speech.aligner.whisper.model or speech.recognizer.model"
+    for said, told in (
+        ("encoder.layer = 9: must be", "speech.encoder.layer = 9: must be"),
+        ("whisper.model = x: lacks", f"{both} = x: lacks"),
+        ("x/encoder.layer", "x/encoder.layer"),
+    ):
+        monkeypatch.setattr(load, "encoder", Mock(side_effect=ValueError(said)))
+        for run, config in ((kmeans.run, fit), (utterances.run, {"list": "eval_asr", "shard": 0, "shards": 1})):
+            with pytest.raises(ValueError) as raised:
+                run(config, inputs, tmp_path, SimpleNamespace())  # type: ignore[arg-type]
+            assert str(raised.value) == told
