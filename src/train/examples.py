@@ -94,18 +94,15 @@ class Writer:
         self._left -= sum(lengths)
 
 
-class Stored(Sequence[Example]):
-    """The examples of an artifact. Only the lengths and what is asked for are read from disk."""
+class Lazy(Sequence[Example]):
+    """Examples that are made when they are asked for."""
 
-    def __init__(self, folder: Path):
-        files = sorted(folder.glob("*.arrow"))
-        if not files:
-            raise ValueError(f"{folder} has no examples (*.arrow)")
-        table = pa.concat_tables(pa.ipc.open_stream(pa.memory_map(str(file))).read_all() for file in files)
-        self.lengths: np.ndarray = table["length"].to_numpy()
-        """Tokens of each."""
-        self._ids, self._spans = table["ids"].chunks, table["spans"].chunks
-        self._ends = list(itertools.accumulate(len(chunk) for chunk in self._ids))
+    lengths: np.ndarray
+    """Tokens of each."""
+
+    def one(self, i: int) -> Example:
+        """The example at a place from 0 up."""
+        raise NotImplementedError
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -116,8 +113,23 @@ class Stored(Sequence[Example]):
     def __getitem__(self, i: slice) -> list[Example]: ...
     def __getitem__(self, i: int | slice) -> Example | list[Example]:
         if isinstance(i, slice):
-            return [self[j] for j in range(*i.indices(len(self)))]
-        i = range(len(self))[i]
+            return [self.one(j) for j in range(*i.indices(len(self)))]
+        return self.one(range(len(self))[i])
+
+
+class Stored(Lazy):
+    """The examples of an artifact. Only the lengths and what is asked for are read from disk."""
+
+    def __init__(self, folder: Path):
+        files = sorted(folder.glob("*.arrow"))
+        if not files:
+            raise ValueError(f"{folder} has no examples (*.arrow)")
+        table = pa.concat_tables(pa.ipc.open_stream(pa.memory_map(str(file))).read_all() for file in files)
+        self.lengths = table["length"].to_numpy()
+        self._ids, self._spans = table["ids"].chunks, table["spans"].chunks
+        self._ends = list(itertools.accumulate(len(chunk) for chunk in self._ids))
+
+    def one(self, i: int) -> Example:
         chunk = bisect_right(self._ends, i)
         row = i - (self._ends[chunk - 1] if chunk else 0)
         ids: list[int] = self._ids[chunk][row].as_py()
@@ -128,7 +140,7 @@ class Stored(Sequence[Example]):
         return Example(ids, labels)
 
 
-class Selection(Sequence[Example]):
+class Selection(Lazy):
     """Some rows of several sets, one set after the other."""
 
     def __init__(self, parts: Sequence[tuple[Stored, Sequence[int]]]):
@@ -137,16 +149,7 @@ class Selection(Sequence[Example]):
         self._row = np.concatenate([np.asarray(rows, np.int64) for _, rows in parts])
         self.lengths = np.concatenate([stored.lengths[np.asarray(rows, np.int64)] for stored, rows in parts])
 
-    def __len__(self) -> int:
-        return len(self._row)
-
-    @overload
-    def __getitem__(self, i: int) -> Example: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[Example]: ...
-    def __getitem__(self, i: int | slice) -> Example | list[Example]:
-        if isinstance(i, slice):
-            return [self[j] for j in range(*i.indices(len(self)))]
+    def one(self, i: int) -> Example:
         return self._sets[self._set[i]][int(self._row[i])]
 
 
