@@ -28,7 +28,7 @@ from src.grid.bodies import BODIES, Body
 from src.grid.devices import VISIBLE, visible
 from src.grid.errors import ConfigError
 from src.grid.execute import Watch, failure_file, failure_reason, log_file, unwatched, work_on
-from src.grid.plan import Entry, Plan
+from src.grid.plan import Entry, Plan, alone
 from src.grid.processes import ending, fork_server
 from src.grid.store import Store
 from src.report.stream import streamed
@@ -166,6 +166,8 @@ def run_plan(
                 queued = False
                 for name in _ready(waiting, running):
                     step = plan[name]
+                    if alone(step) and any(alone(plan[other]) for other in running):
+                        continue
                     width = min(step.ranks, workers)
                     if width > free:
                         break  # and nothing less urgent goes first: a step of many ranks would wait for ever

@@ -1,33 +1,46 @@
-"""What training published models needs, shown below a plan; and the refusal of what fits no GPU that is named."""
+"""What training and evaluating published models needs, shown below a plan."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from launchers.view import duration, size
-from src.train.memory import GIB, Memory
-from src.train.requirements import UTILIZATION, Requirement, by_setting
+from src.train.memory import GIB, Answering, Memory
+from src.train.requirements import UTILIZATION, Answers, Requirement, by_setting
 
 
-def needs_table(found: Sequence[Requirement]) -> RenderableType:
-    """Parameters, one line for each training step, and the memory of each setting by part."""
-    models = {id(each.model): each for each in found}
-    parts: list[RenderableType] = [Text(_parameters(each)) for each in models.values()]
-    parts += [Text(), _steps(found), Text(), _memory(found), Text()]
-    parts += [Text(line) for line in _assumptions(found)]
+def needs_table(found: Sequence[Requirement], asked: Sequence[Answers] = ()) -> RenderableType:
+    """Parameters, one line for each training step, and the memory of each setting by part; then the memory of the steps
+    `asked`, in which a model answers."""
+    parts: list[RenderableType] = []
+    if found:
+        models = {id(each.model): each for each in found}
+        parts += [Text(_parameters(each)) for each in models.values()]
+        parts += [Text(), _steps(found), Text(), _memory(found), Text()]
+    if asked:
+        parts += [_answers(asked), Text()]
+    parts += [Text(line) for line in _assumptions(found)] if found else []
+    unknown = dict.fromkeys(each.recognizer for each in asked if not each.known)
+    parts += [Text(f"The size of speech.recognizer.model={name} is not known, and not counted.") for name in unknown]
+    if all(each.fits for each in found) and all(each.fits for each in asked):
+        parts.append(Text(verdict(found, asked)))
     return Group(*parts)
 
 
-def verdict(found: Sequence[Requirement]) -> str:
+def verdict(found: Sequence[Requirement], asked: Sequence[Answers] = ()) -> str:
     """One line on whether the GPU that is named is large enough; a refusal is made elsewhere."""
-    most = max(each.memory.total for each in found) / GIB
-    limits = sorted({each.gpu.memory_gb for each in found if each.gpu.memory_gb is not None})
+    groups: dict[str, Sequence[Requirement | Answers]] = {"training": found, "evaluation": asked}
+    most = {what: max(each.memory.total for each in group) / GIB for what, group in groups.items() if group}
+    named = [each.gpu for group in groups.values() for each in group]
+    limits = sorted({gpu.memory_gb for gpu in named if gpu.memory_gb is not None})
     if not limits:
-        return f"No GPU is named (hydra.launcher.gpu, gpu), so none was checked: one of {most:.1f} GiB is enough."
-    name = found[0].gpu.name or "GPU"
-    return f"Training needs at most {most:.1f} GiB of the {limits[0]:g} of each {name}."
+        enough = max(most.values())
+        return f"No GPU is named (hydra.launcher.gpu, gpu), so none was checked: one of {enough:.1f} GiB is enough."
+    told = " and ".join(f"{what} {gib:.1f} GiB" for what, gib in most.items())
+    return f"Needed at most, of the {limits[0]:g} GiB of each {named[0].name or 'GPU'}: {told}."
 
 
 def _parameters(each: Requirement) -> str:
@@ -87,10 +100,27 @@ def _memory(found: Sequence[Requirement]) -> Table:
         table.add_row(
             ", ".join(stages) + ("" if own == _setting(found[0]) else f" ({own})"),
             f"{first.training.batch} x {first.training.length}",
-            *(f"{getattr(first.memory, name) / GIB:.1f}" for name in names),
-            f"{first.memory.total / GIB:.1f}",
+            *_parts(first.memory, names),
         )
     return table
+
+
+def _answers(asked: Sequence[Answers]) -> Table:
+    names = list(Answering.__dataclass_fields__)
+    table = _table("GiB of one GPU, answering", "tokens at a time", *names, "peak")
+    same: dict[Any, list[Answers]] = {}
+    for each in asked:
+        same.setdefault((each.memory, each.batch_tokens), []).append(each)
+    for group in same.values():
+        first = group[0]
+        what = "speech and text" if "recognizer" in first.step.inputs else "text"
+        table.add_row(f"{what} ({len(group)})", f"{first.batch_tokens:,}", *_parts(first.memory, names))
+    return table
+
+
+def _parts(memory: Memory | Answering, names: Sequence[str]) -> list[str]:
+    """Those parts and the peak."""
+    return [f"{number / GIB:.1f}" for number in (*(getattr(memory, name) for name in names), memory.total)]
 
 
 def _setting(each: Requirement) -> str:
@@ -111,7 +141,7 @@ def _assumptions(found: Sequence[Requirement]) -> list[str]:
         lines[0] += f" GPU-hours are not known: {name or 'no GPU'} is not one of src/train/memory.py's." if name else (
             " GPU-hours are not known: no GPU is named (hydra.launcher.gpu, gpu).")  # fmt: skip
     else:
-        seconds = max((3600 * (each.gpu_hours or 0) / each.training.gpus for each in found), default=0)
+        seconds = max((each.seconds or 0 for each in found), default=0)
         lines[0] += (
             f" GPU-hours assume {100 * UTILIZATION:.0f} % of {peak:g} TFLOPS ({name}); the longest step then takes "
             f"{duration(seconds)}."
@@ -120,4 +150,4 @@ def _assumptions(found: Sequence[Requirement]) -> list[str]:
         f"On disk, beside that: a merge {size(first.disk.merged / 1e6)}, a whole model (base, export) "
         f"{size(first.disk.model / 1e6)}. The parts of memory are not all there at once; the peak is."
     )
-    return [*lines, verdict(found)] if all(each.fits for each in found) else lines
+    return [*lines, *dict.fromkeys(each.idle for each in found if each.idle)]

@@ -63,7 +63,7 @@ def plan_table(plan: Plan, workers: int, damaged: Mapping[str, str], gpus: int =
         line("without sharing", plan.unshared()),
         line("with sharing", plan.shared()),
         line("left to compute", plan.to_compute()) + ahead,
-        "Times and sizes are estimates, in seconds of one worker; measured ones are used where the store has them.",
+        "Times and sizes are estimates, of a step on its own worker or GPUs; those that the store has are measured.",
     ]
     return Group(table, *(Text(each) for each in lines))
 

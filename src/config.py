@@ -411,8 +411,15 @@ class Expected:
     """Sizes of a list of examples, as the plan assumes them until the store has counted."""
 
     examples: int = MISSING
-    tokens: float = MISSING
-    """Mean length."""
+    """All of them, those too that are longer than a stage takes."""
+    lengths: list[float] = MISSING
+    """Tokens of the shortest, and so on in equal steps up to the longest: of ten parts with as many examples each, say,
+    eleven numbers. Within a part they are taken to be evenly spread."""
+
+    def __post_init__(self) -> None:
+        positive("expected", self, "examples")
+        ascending = len(self.lengths) > 1 and self.lengths[0] > 0 and sorted(self.lengths) == list(self.lengths)
+        require(ascending, "expected.lengths", list(self.lengths), "two or more numbers above 0, none below the last")
 
 
 @dataclass

@@ -20,7 +20,7 @@ from src.machine import gpus as gpus_module
 from src.machine import services, software, storage
 from src.machine.finding import Finding
 from src.machine.sources import sources
-from src.train.requirements import Gpu, requirements
+from src.train.requirements import Gpu, answers, requirements
 
 ROOT = Path(__file__).resolve().parents[1]
 CANARY = "hf_canaryCanaryCanary0123456789"
@@ -123,6 +123,8 @@ def test_the_paper_misses_what_is_not_here_and_each_has_its_remedy(tmp_path: Pat
         assert setting in told, setting
     assert "Llama 3.2 Community License" in told and "CC-BY-NC 4.0" in told and "HF_HUB_OFFLINE is set" in told
     assert "speech.recognizer.model" not in told  # the same repository as the aligner's
+    (command,) = [line for line in lines if "`hf download meta-llama/Llama-3.2-11B-Vision-Instruct " in line]
+    assert "--revision main --include 'model*.safetensors' --include " in command  # and not what is in original/
     assert "a token of the Hugging Face hub is configured" in done.stdout
     assert CANARY not in done.stdout + done.stderr
     assert "strategy=replay, one cell of strategy=glob(*)" in lines[0]
@@ -243,8 +245,8 @@ A6000, V100, T4 = "NVIDIA RTX A6000, 49140, 8.6", "Tesla V100, 32768, 7.0", "Tes
     [
         ([A6000] * 4, "12.8", []),
         ([A6000] * 2, "12.8", ["4 GPUs for train.ranks=4; there are 2"]),
-        ([V100] * 4, "12.8", ["bfloat16"]),
-        ([A6000, A6000, A6000, T4], "12.8", ["GiB for training; Tesla T4 has 15.0", "bfloat16"]),
+        ([V100] * 4, "12.8", ["36.6 GiB are needed; Tesla V100 has 32.0", "bfloat16"]),
+        ([A6000, A6000, A6000, T4], "12.8", ["36.6 GiB are needed; Tesla T4 has 15.0", "bfloat16"]),
         ([A6000] * 4, None, ["torch is built for CPUs alone"]),
     ],
 )
@@ -255,12 +257,13 @@ def test_the_gpus_against_the_plan(
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(gpus_module, "cuda_of_torch", lambda: cuda)
     composed, _ = compose(["profile=paper", "strategy=none"])
-    needed = requirements(make_plan([composed], Store(tmp_path)), Store(tmp_path))
-    told = gpus_module.gpus(composed.config, Gpu("RTX A6000", 48), needed, elsewhere=False)
+    plan = make_plan([composed], Store(tmp_path))
+    needed, asked = requirements(plan, Store(tmp_path)), answers(plan)
+    told = gpus_module.gpus(composed.config, Gpu("RTX A6000", 48), needed, asked, elsewhere=False)
     wrong = [each.text for each in told if each.state == "no"]
     assert len(wrong) == len(missing) and all(part in text for part, text in zip(missing, wrong, strict=True))
     assert "unknown" not in states(told)
-    elsewhere = gpus_module.gpus(composed.config, Gpu("RTX A6000", 48), needed, elsewhere=True)
+    elsewhere = gpus_module.gpus(composed.config, Gpu("RTX A6000", 48), needed, asked, elsewhere=True)
     assert [each.text for each in elsewhere if each.state == "no"] == [
         each for each in wrong if each == "torch is built for CPUs alone"
     ]
@@ -268,10 +271,12 @@ def test_the_gpus_against_the_plan(
 
 def test_a_gpu_that_is_too_small_is_refused_with_what_would_fit(tmp_path: Path) -> None:
     composed, _ = compose(["profile=paper", "strategy=none"])
-    needed = requirements(make_plan([composed], Store(tmp_path)), Store(tmp_path), {"memory_gb": 16})
-    told = gpus_module.gpus(composed.config, Gpu("RTX A6000", 16), needed, elsewhere=True)
+    plan, gpu = make_plan([composed], Store(tmp_path)), {"memory_gb": 24}
+    needed, asked = requirements(plan, Store(tmp_path), gpu), answers(plan, gpu)
+    told = gpus_module.gpus(composed.config, Gpu("RTX A6000", 24), needed, asked, elsewhere=True)
     (refused,) = [each for each in told if "does not fit" in each.text]
-    assert refused.state == "no" and "deepspeed=zero3_bf16" in refused.remedy
+    assert refused.state == "no" and refused.remedy.count("; with ") == 2
+    assert "speech.recognizer.dtype=float16" in refused.remedy
 
 
 def test_the_torch_that_is_installed_says_what_it_was_built_for() -> None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
+from src.speech.batches import within_memory
+
 COMPACT = 0.8
 """Finished rows go once no more than this share is left; below 1, as dropping a row copies the cache of the others."""
 
@@ -53,9 +55,9 @@ def generate(
     """Token ids of a response to each prompt, in the order of the prompts, without the token that ended it.
 
     max_new_tokens: of a response, its ending token included. batch_tokens: most tokens of a batch (rows x (longest
-    prompt + max_new_tokens)), which bounds the cache; a single row may exceed it. finished: called with the size of
-    each batch that is done. first: the place of the first prompt, where the list is a part of a longer one. Raises
-    ValueError for an empty prompt.
+    prompt + max_new_tokens)), which bounds the cache; a single row may exceed it, and a batch that does not fit into a
+    GPU's memory is halved. finished: called with the size of each batch that is done. first: the place of the first
+    prompt, where the list is a part of a longer one. Raises ValueError for an empty prompt.
     """
     for i, prompt in enumerate(prompts):
         if not len(prompt):
@@ -64,9 +66,16 @@ def generate(
     was_training = model.training
     model.eval()
     responses: list[list[int]] = [[] for _ in prompts]
-    for rows in _batches([len(prompt) for prompt in prompts], max_new_tokens, batch_tokens):
+
+    def compute(rows: list[int]) -> list[list[int]]:
         places = [first + i for i in rows]
-        batch = _batch(model, [prompts[i] for i in rows], max_new_tokens, frozenset(stop), decoding, places)
+        return _batch(model, [prompts[i] for i in rows], max_new_tokens, frozenset(stop), decoding, places)
+
+    def size(rows: list[int]) -> int:
+        return len(rows) * (len(prompts[rows[0]]) + max_new_tokens)
+
+    made = _batches([len(prompt) for prompt in prompts], max_new_tokens, batch_tokens)
+    for rows, batch in within_memory(made, compute, size):
         for i, response in zip(rows, batch, strict=True):
             responses[i] = response
         if finished is not None:

@@ -6,7 +6,7 @@ on another machine) reads that file, never the YAML again.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,8 @@ class Entry:
     megabytes: float
     priority: float = 0.0
     """Seconds of the longest path from its start to the end of the grid, over steps that are not cached."""
+    measured: bool = False
+    """Whether `seconds` are those of an earlier run."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class Plan:
         waiting = sorted(left, key=lambda name: -self.entries[name].priority)
         ends: dict[str, float] = {}
         clock, free, spare, running = 0.0, workers, gpus, dict[str, tuple[int, int]]()
+        lonely = {name for name in left if alone(self.entries[name].step)}
         while waiting or running:
             queued = False
             for name in list(waiting):
@@ -89,6 +92,8 @@ class Plan:
                 width = min(step.ranks, workers)
                 cards = min(step.ranks, gpus) if BODIES[step.kind].gpu else 0
                 if any(source.name in left and source.name not in ends for source in step.inputs.values()):
+                    continue
+                if name in lonely and lonely & running.keys():
                     continue
                 if width > free:
                     break
@@ -103,6 +108,14 @@ class Plan:
             width, cards = running.pop(name)
             free, spare = free + width, spare + cards
         return clock
+
+    def timed(self, seconds: Mapping[str, float]) -> "Plan":
+        """With other estimates (name -> seconds), except of steps whose work was measured."""
+        entries = {
+            name: replace(entry, seconds=entry.seconds if entry.measured else seconds.get(name, entry.seconds))
+            for name, entry in self.entries.items()
+        }
+        return Plan(self.rows, _prioritized(entries))
 
     def save(self, file: Path) -> None:
         """Write it as JSON, whole or not at all."""
@@ -191,15 +204,26 @@ def make_plan(rows: Sequence["Row"], store: Store) -> Plan:
         key = same_work(step.kind, step.label, step.config)
         seconds, megabytes = measured.get(key, (step.seconds, step.megabytes))
         cached = store.lookup(step) is not None
-        entries[name] = Entry(step, tuple(needed[name]), cached, seconds, megabytes)
-    after = dict.fromkeys(entries, 0.0)
-    for name in reversed(entries):
-        entry = entries[name]
+        entries[name] = Entry(step, tuple(needed[name]), cached, seconds, megabytes, measured=key in measured)
+    return Plan(tuple(rows), _prioritized(entries))
+
+
+def alone(step: Step) -> bool:
+    """Whether no other such step runs beside it on a machine: to merge published models takes tens of gigabytes."""
+    base = step.inputs.get("base")
+    return step.kind == "merge" and base is not None and base.kind == "backbone"
+
+
+def _prioritized(entries: Mapping[str, Entry]) -> dict[str, Entry]:
+    """The same, with their priorities."""
+    made, after = dict(entries), dict.fromkeys(entries, 0.0)
+    for name in reversed(made):
+        entry = made[name]
         priority = after[name] + (0.0 if entry.cached else entry.seconds)
-        entries[name] = Entry(entry.step, entry.rows, entry.cached, entry.seconds, entry.megabytes, priority)
+        made[name] = replace(entry, priority=priority)
         for source in entry.step.inputs.values():
             after[source.name] = max(after[source.name], priority)
-    return Plan(tuple(rows), entries)
+    return made
 
 
 def _entry(record: dict[str, Any], entries: Mapping[str, Entry]) -> Entry:

@@ -1,4 +1,4 @@
-"""The GPUs of this machine against what training needs."""
+"""The GPUs of this machine against what training and evaluation need."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,12 +7,14 @@ from src.grid.devices import Device, visible
 from src.machine.finding import Finding, no, note, ok
 from src.machine.software import cuda_of_torch
 from src.train.memory import GIB
-from src.train.requirements import Gpu, Requirement, refusal
+from src.train.requirements import Answers, Gpu, Requirement, refusal
 
 BF16_CAPABILITY = 8.0
 
 
-def gpus(cell: Mapping[str, Any], named: Gpu, needed: Sequence[Requirement], elsewhere: bool) -> list[Finding]:
+def gpus(
+    cell: Mapping[str, Any], named: Gpu, needed: Sequence[Requirement], asked: Sequence[Answers], elsewhere: bool
+) -> list[Finding]:
     """named: the GPU of the plan; elsewhere: jobs of a cluster have it, not this machine."""
     devices = visible()
     told = [_seen(devices)]
@@ -20,21 +22,28 @@ def gpus(cell: Mapping[str, Any], named: Gpu, needed: Sequence[Requirement], els
         return [*told, note("no GPU is asked for (gpu, hydra.launcher.gpu): what computes with a model uses one if "
                             "there is one")]  # fmt: skip
     told.append(_torch())
-    refused = refusal(needed)
+    refused = refusal(needed, asked)
     if refused:
         told.append(no("the plan does not fit the GPU that is named", refused))
-    elif needed:
-        most = max(each.memory.total for each in needed) / GIB
-        told.append(ok(f"the plan fits {named.name}: {most:.1f} of {named.memory_gb:g} GiB"))
+    elif (needed or asked) and named.memory_gb is not None:
+        most = _most(needed, asked)
+        told.append(ok(f"the plan fits {named.name or 'the GPU'}: {most:.1f} of {named.memory_gb:g} GiB"))
     if elsewhere:
         return [*told, note("the GPUs of the cluster's nodes cannot be looked at from here")]
     ranks = cell["train"]["ranks"]
     if len(devices) < ranks:
-        asked = "a GPU" if ranks == 1 else f"{ranks} GPUs"
-        told.append(no(f"{asked} for train.ranks={ranks}; there are {len(devices)}",
+        many = "a GPU" if ranks == 1 else f"{ranks} GPUs"
+        told.append(no(f"{many} for train.ranks={ranks}; there are {len(devices)}",
                        "run it on a machine that has, or hand it to a cluster that has (hydra/launcher=slurm_gpu)" + (
                            "" if ranks == 1 else ", or set train.ranks")))  # fmt: skip
-    return told + _each(devices[:ranks], cell, needed)
+    ahead = [each for each in needed if not each.cached], [each for each in asked if not each.cached]
+    return told + _each(devices[:ranks], cell, _most(*ahead))
+
+
+def _most(needed: Sequence[Requirement], asked: Sequence[Answers]) -> float:
+    """GiB of the largest."""
+    totals = [each.memory.total for each in needed] + [each.memory.total for each in asked]
+    return max(totals, default=0) / GIB
 
 
 def _seen(devices: Sequence[Device]) -> Finding:
@@ -51,17 +60,16 @@ def _torch() -> Finding:
     return ok(f"torch is built for CUDA {cuda}")
 
 
-def _each(devices: Sequence[Device], cell: Mapping[str, Any], needed: Sequence[Requirement]) -> list[Finding]:
-    """Memory and bfloat16 of the GPUs that training would use."""
+def _each(devices: Sequence[Device], cell: Mapping[str, Any], most: float) -> list[Finding]:
+    """Memory and bfloat16 of the GPUs that would be used; `most` GiB of one are needed."""
     told = []
-    most = max((each.memory.total for each in needed if not each.cached), default=0) / GIB
     small = [d for d in devices if d.memory_gb is not None and d.memory_gb < most]
     if small:
         has = small[0].memory_gb
-        told.append(no(f"{most:.1f} GiB for training; {small[0].name} has {has:.1f}",
+        told.append(no(f"{most:.1f} GiB are needed; {small[0].name} has {has:.1f}",
                        f"hydra.launcher.gpu.memory_gb={has:.0f} tells what would fit"))  # fmt: skip
     elif devices and most:
-        told.append(ok(f"{most:.1f} GiB for training on each GPU"))
+        told.append(ok(f"{most:.1f} GiB on each GPU"))
     bf16 = cell["deepspeed"].get("bf16", {}).get("enabled", False)
     old = [d for d in devices if d.capability is not None and d.capability < BF16_CAPABILITY]
     if bf16 and old:

@@ -1,4 +1,5 @@
-"""What a training stage needs before it is run: GPU memory by part, GPU-hours, disk. No weights are loaded.
+"""What a stage needs before it is run: GPU memory by part in training and in evaluation, GPU-hours, disk. No weights
+are loaded.
 
 The model is built on the meta device and counted (`describe`); all else are formulas on these counts. Sources:
 
@@ -28,6 +29,8 @@ GIB = 2**30
 ELEMENT = {"bf16": 2, "fp16": 2, "fp32": 4}
 OVERHEAD = int(1.5 * GIB)
 """CUDA's context, workspaces of cuBLAS and NCCL, and what the allocator loses to fragments: an assumption."""
+WHISPER = {"openai/whisper-large-v3": 1_543_490_560}
+"""Parameters of the recognizer that evaluations hear with."""
 LIVE_PARAMETERS = 10**9
 """How many parameters ZeRO-3 gathers at once: DeepSpeed's default of stage3_max_live_parameters."""
 
@@ -176,6 +179,27 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class Answering:
+    """Bytes on one GPU while a model answers what it is evaluated on."""
+
+    weights: int
+    recognizer: int
+    cache: int
+    """Keys and values of a whole batch."""
+    working: int
+    """Of one layer, where the prompts of a batch go through it, or of the logits."""
+    overhead: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.recognizer + self.cache + self.working + self.overhead
+
+    def fits(self, gpu_gb: float) -> bool:
+        """Whether a GPU of `gpu_gb` GiB is enough."""
+        return self.total <= gpu_gb * GIB
+
+
+@dataclass(frozen=True)
 class Disk:
     checkpoint: int
     """One checkpoint to go on from, with the optimizer's states."""
@@ -283,6 +307,25 @@ def estimate(model: Model, training: Training) -> Memory:
         step=step,
         overhead=OVERHEAD,
         host=host + (own if training.offload_parameters else 0),
+    )
+
+
+def answering(model: Model, batch_tokens: int, shortest: int, recognizer: int = 0, element: int = 2) -> Answering:
+    """The memory of the GPU that a model answers on (src/evaluate/generate.py).
+
+    batch_tokens: prompts and answers of a batch. shortest: least of the longest answers of the tasks, in tokens, which
+    bounds the rows of a batch. recognizer: bytes of its weights; what it hears with besides is there when the cache is
+    not. The vocoder (some 0.1 GiB) counts as overhead. Prompts are taken to be all of a batch, as those of ASR nearly
+    are: then a layer's hidden states, gate, up and their product are there beside a full cache.
+    """
+    layer = element * (2 * model.hidden + 3 * max(model.intermediate, 2 * model.queries))
+    rows = math.ceil(batch_tokens / (shortest + 1))
+    return Answering(
+        weights=model.total * element,
+        recognizer=recognizer,
+        cache=batch_tokens * model.layers * 2 * model.keys * element,
+        working=max(batch_tokens * layer, rows * model.vocabulary * (element + 4)),
+        overhead=OVERHEAD,
     )
 
 

@@ -1,4 +1,5 @@
-"""What the training steps of a plan need, before anything is loaded: memory of a GPU, tokens, disk, GPU-hours.
+"""What the training steps of a plan need, before anything is loaded: memory of a GPU, tokens, disk, GPU-hours. And the
+memory of its steps that generate answers.
 
 Only steps on a published model (a base of the kind `backbone`) are looked at, and only where `model.architecture` says
 what its sizes are. The formulas are in src/train/memory.py; here they get the settings of a plan. Importing this module
@@ -6,10 +7,11 @@ imports no torch; counting a model does.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import yaml
@@ -17,16 +19,18 @@ import yaml
 from src.data.replay import replay_count
 from src.grid.cell import CONF, STAGES, Row
 from src.grid.errors import ConfigError
-from src.grid.plan import Plan
+from src.grid.plan import Entry, Plan
 from src.grid.step import Step, canonical, closure
 from src.grid.store import Store
 from src.train import memory
-from src.train.memory import GIB, PEAK_TFLOPS, Disk, Memory, Model, Training
+from src.train.memory import ELEMENT, GIB, PEAK_TFLOPS, WHISPER, Answering, Disk, Memory, Model, Training
 
 UTILIZATION = 0.4
 """Share of a GPU's peak that training is assumed to reach."""
 MOST_RANKS = 64
 """No remedy asks for more GPUs."""
+LEAST_BATCH = 4
+"""No remedy asks for a smaller batch of answers than so many of the longest."""
 
 
 @dataclass(frozen=True)
@@ -60,17 +64,21 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Size:
-    """A list of examples."""
+    """A list of examples, as a stage trains on it."""
 
+    stored: int
+    """Its examples, those too that are longer than the stage takes."""
     examples: int
+    """Those that the stage takes."""
     tokens: float
-    """Of all its examples together."""
+    """Of these together."""
     counted: bool
     """Read from an artifact of the store, not assumed."""
 
-    def part(self, examples: int) -> "Size":
-        """So many of its examples."""
-        return replace(self, examples=examples, tokens=self.tokens * examples / max(self.examples, 1))
+    def part(self, drawn: int) -> "Size":
+        """So many of its examples, drawn from long and short ones alike."""
+        share = drawn / max(self.stored, 1)
+        return replace(self, stored=drawn, examples=round(self.examples * share), tokens=self.tokens * share)
 
 
 @dataclass(frozen=True)
@@ -123,13 +131,36 @@ class Requirement:
 
     @property
     def gpu_hours(self) -> float | None:
-        """Of all GPUs together; None where tokens or GPU are not known."""
+        """Of all GPUs together, those that wait for the others of a batch too; None where tokens or GPU are not known.
+        """
         peak = self.gpu.peak_tflops
         if not self.tokens or not self.examples or peak is None:
             return None
         mean = math.ceil(self.tokens / self._optimization["epochs"] / self.examples)
         typical = replace(self.training, length=mean)
-        return memory.gpu_hours(self.model, typical, round(self.tokens), peak, UTILIZATION)
+        return memory.gpu_hours(self.model, typical, round(self.tokens), peak, UTILIZATION) / self.busy
+
+    @property
+    def busy(self) -> float:
+        """Share of the GPUs' places for examples that the examples of a batch fill, all of the same length."""
+        ranks, size = self.training.gpus, self._optimization["batch_size"]
+        return size / (ranks * math.ceil(size / ranks)) if size else 1.0
+
+    @property
+    def idle(self) -> str | None:
+        """One line where there are more GPUs than a batch has examples."""
+        ranks, size, stage = self.training.gpus, self._optimization["batch_size"], self.step.config["stage"]
+        if not size or ranks <= size:
+            return None
+        return (
+            f"train.ranks={ranks}, and a batch of {stage} has {size} examples: {ranks - size} GPUs compute nothing. "
+            f"With train.ranks={size} none waits; train.stages.{stage}.batch_size={ranks} is another experiment."
+        )
+
+    @property
+    def seconds(self) -> float | None:
+        """From start to end, on all its GPUs."""
+        return None if self.gpu_hours is None else 3600 * self.gpu_hours / self.training.gpus
 
     @property
     def fits(self) -> bool:
@@ -147,26 +178,87 @@ class Requirement:
         return settings
 
 
+@dataclass(frozen=True)
+class Answers:
+    """What one step needs in which a model answers."""
+
+    step: Step
+    cached: bool
+    model: Model
+    gpu: Gpu
+    batch_tokens: int
+    recognizer: str | None
+    """The published one that hears spoken answers; None: nothing is heard, or it is one of the laptop's."""
+    dtype: str
+    """Of the recognizer."""
+
+    @property
+    def memory(self) -> Answering:
+        """Of its GPU, without a recognizer whose size is not known."""
+        heard = WHISPER.get(self.recognizer or "", 0) * (4 if self.dtype == "float32" else 2)
+        return memory.answering(self.model, self.batch_tokens, min(self._longest), heard, ELEMENT["bf16"])
+
+    @property
+    def known(self) -> bool:
+        """Whether the size of the recognizer is known, if there is one."""
+        return self.recognizer is None or self.recognizer in WHISPER
+
+    @property
+    def fits(self) -> bool:
+        """Also where the memory of the GPU is not known."""
+        return self.gpu.memory_gb is None or self.memory.fits(self.gpu.memory_gb)
+
+    def remedies(self) -> Iterator["Answers"]:
+        """With less memory: smaller batches, down to a few of the longest answers, then the recognizer in float16."""
+        for dtype in dict.fromkeys((self.dtype, "float16")) if self.recognizer else (self.dtype,):
+            tokens = self.batch_tokens
+            while tokens >= LEAST_BATCH * max(self._longest):
+                yield replace(self, batch_tokens=tokens, dtype=dtype)
+                tokens //= 2
+
+    @property
+    def _longest(self) -> list[int]:
+        return list(self.step.config["max_new_tokens"].values())
+
+
 def requirements(plan: Plan, store: Store, launcher_gpu: Mapping[str, Any] | None = None) -> list[Requirement]:
     """Of every training step of the plan on a published model of known sizes. launcher_gpu: `hydra.launcher.gpu`."""
+    found = []
+    for entry, settings, model in _on_published_models(plan, "train"):
+        step, gpu = entry.step, Gpu.of(launcher_gpu, settings.get("gpu"))
+        made = training(step.config["optimization"])
+        found.append(Requirement(step, entry.cached, model, made, gpu, sets(step, settings["expected"], store)))
+    return found
+
+
+def answers(plan: Plan, launcher_gpu: Mapping[str, Any] | None = None) -> list[Answers]:
+    """The same of every step that generates answers."""
+    found = []
+    for entry, settings, model in _on_published_models(plan, "generate"):
+        step, gpu = entry.step, Gpu.of(launcher_gpu, settings.get("gpu"))
+        heard = step.inputs.get("recognizer")
+        known = heard.config if heard is not None and heard.kind == "pretrained" else {}
+        tokens, dtype = step.config["batch_tokens"], known.get("dtype", "float32")
+        found.append(Answers(step, entry.cached, model, gpu, tokens, known.get("model"), dtype))
+    return found
+
+
+def _on_published_models(plan: Plan, kind: str) -> Iterator[tuple[Entry, Mapping[str, Any], Model]]:
+    """The plan's steps of a kind on models of known sizes, each with the settings of a row that needs it."""
     rows: dict[str, Row] = {}
     for row in plan.rows:
         for step in closure(row.steps):
             rows.setdefault(step.name, row)
-    found, models = [], dict[str, Model]()
+    models = dict[str, Model]()
     for name, entry in plan.entries.items():
-        step = entry.step
-        base = step.inputs.get("base")
-        if step.kind != "train" or base is None or base.kind != "backbone" or not base.config["architecture"]:
+        base = entry.step.inputs.get("base")
+        if entry.step.kind != kind or base is None or base.kind != "backbone" or not base.config["architecture"]:
             continue
-        key = canonical([base.config, step.config["adapter"]])
+        adapter = rows[name].config["train"]["adapter"]
+        key = canonical([base.config, adapter])
         if key not in models:
-            models[key] = count(base.config, step.config["adapter"])
-        settings = rows[name].config
-        gpu = Gpu.of(launcher_gpu, settings.get("gpu"))
-        made = training(step.config["optimization"])
-        found.append(Requirement(step, entry.cached, models[key], made, gpu, sets(step, settings["expected"], store)))
-    return found
+            models[key] = count(base.config, adapter)
+        yield entry, rows[name].config, models[key]
 
 
 def count(base: Mapping[str, Any], adapter: Mapping[str, Any]) -> Model:
@@ -224,34 +316,83 @@ def sharding(deepspeed: Mapping[str, Any]) -> dict[str, Any]:
 def sets(step: Step, expected: Mapping[str, Mapping[str, Any]], store: Store) -> dict[str, Size] | None:
     """What an epoch of a training step is made of: its own set, and what it replays of others.
 
-    Counted in the store's artifacts where there are any, else `expected`: set -> examples and mean tokens.
+    Counted in the store's artifacts where there are any, else `expected`: set -> examples and their lengths.
     """
-    stage, replay = step.config["stage"], step.config["replay"]
+    stage, replay, longest = step.config["stage"], step.config["replay"], step.config["optimization"]["max_length"]
     earlier = ["text", *STAGES[: STAGES.index(stage)]] if replay else []
-    sizes = {name: _size(step.inputs.get(name), expected.get(name), store) for name in (stage, *earlier)}
+    sizes = {name: _size(step.inputs.get(name), expected.get(name), store, longest) for name in (stage, *earlier)}
     known = {name: size for name, size in sizes.items() if size is not None}
     if known.keys() < sizes.keys():
         return None
     made = {stage: known[stage]}
     for name in earlier:
         ratio = replay["text_ratio"] if name == "text" else replay["ratio"]
-        number = replay_count(ratio, replay["basis"], known[name].examples, known[stage].examples)
+        number = replay_count(ratio, replay["basis"], known[name].stored, known[stage].stored)
         made[name] = known[name].part(number)
     return made
 
 
-def _size(source: Step | None, expected: Mapping[str, Any] | None, store: Store) -> Size | None:
+def _size(source: Step | None, expected: Mapping[str, Any] | None, store: Store, longest: int) -> Size | None:
+    """longest: tokens of the longest example that is trained on."""
     if source is not None and source.kind == "examples" and store.lookup(source) is not None:
-        summary = store.manifest(source)["summary"]
-        return Size(summary["examples"], summary["tokens"], True)
+        from src.train.examples import Stored
+
+        lengths = Stored(store.folder(source)).lengths
+        taken = lengths[lengths <= longest]
+        return Size(len(lengths), len(taken), float(taken.sum()), True)
     if expected is None:
         return None
-    return Size(expected["examples"], expected["examples"] * expected["tokens"], False)
+    share, tokens = _taken(expected["lengths"], longest)
+    stored = expected["examples"]
+    return Size(stored, round(stored * share), stored * tokens, False)
 
 
-def refusal(found: Iterable[Requirement]) -> str | None:
-    """One line on the step that needs most and does not fit, and what would make all fit; None if all that are still
-    to be computed do."""
+def _taken(lengths: Sequence[float], longest: float) -> tuple[float, float]:
+    """The share of examples of at most `longest` tokens, and their tokens for each example of all.
+
+    lengths: as in src.config.Expected.
+    """
+    share = tokens = 0.0
+    for least, most in pairwise(lengths):
+        below = 1.0 if most <= longest else max(0.0, (longest - least) / (most - least))
+        share += below
+        tokens += below * (least + min(most, longest)) / 2
+    return share / (len(lengths) - 1), tokens / (len(lengths) - 1)
+
+
+def refusal(found: Iterable[Requirement], answering: Iterable[Answers] = ()) -> str | None:
+    """One line on the step that needs most and does not fit, and what would make all fit, of training and of answering;
+    None if all that are still to be computed do."""
+    return "; and ".join(filter(None, (_training_refusal(found), _answers_refusal(answering)))) or None
+
+
+def _answers_refusal(found: Iterable[Answers]) -> str | None:
+    missing = [each for each in found if not each.cached]
+    tight = [each for each in missing if not each.fits]
+    if not tight:
+        return None
+    worst = max(tight, key=lambda each: each.memory.total)
+    line = (
+        f"{worst.step.name} needs {worst.memory.total / GIB:.1f} GiB, and its GPU has {worst.gpu.memory_gb:g} "
+        "(hydra.launcher.gpu, or else gpu)"
+    )
+    if len(tight) > 1:
+        line = f"{line}; nor do {len(tight) - 1} other such steps fit"
+    for helped in worst.remedies():
+        after = [_answering_like(each, helped) for each in missing]
+        if all(each.fits for each in after):
+            told = [f"evaluate.batch_tokens={helped.batch_tokens}"] if helped.batch_tokens < worst.batch_tokens else []
+            told += [f"speech.recognizer.dtype={helped.dtype}"] if helped.dtype != worst.dtype else []
+            return f"{line}; with {' '.join(told)} they need {max(each.memory.total for each in after) / GIB:.1f}"
+    return f"{line}; no setting brings it below: larger GPUs, or a smaller model"
+
+
+def _answering_like(each: Answers, helped: Answers) -> Answers:
+    """By the settings of `helped`."""
+    return replace(each, batch_tokens=helped.batch_tokens, dtype=helped.dtype)
+
+
+def _training_refusal(found: Iterable[Requirement]) -> str | None:
     missing = [each for each in found if not each.cached]
     tight = [each for each in missing if not each.fits]
     if not tight:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from src.evaluate import generate as module
 from src.evaluate.generate import Decoding, _batches, generate
 
 END = 2
@@ -75,6 +76,29 @@ def test_a_response_does_not_depend_on_its_batch(model, temperature):
     together = generate(model, prompts, 20, STOP, decoding, batch_tokens=10**6)
     assert generate(model, prompts, 20, STOP, decoding, batch_tokens=1) == together
     assert generate(model, prompts[:7], 20, STOP, decoding) == together[:7]
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_its_responses_stay(model, monkeypatch):
+    """A GPU that takes 200 tokens a batch, and one that takes not even one prompt."""
+    prompts, decoding = some_prompts(), Decoding(temperature=1.0, top_k=0)
+    whole = generate(model, prompts, 12, STOP, decoding, batch_tokens=800)
+    compute = module._batch
+    sizes: list[int] = []
+    finished: list[int] = []
+
+    def limited(model, prompts, longest, *rest):
+        sizes.append(len(prompts) * (max(map(len, prompts)) + longest))
+        if sizes[-1] > limit:
+            raise torch.OutOfMemoryError
+        return compute(model, prompts, longest, *rest)
+
+    monkeypatch.setattr(module, "_batch", limited)
+    limit = 200
+    assert generate(model, prompts, 12, STOP, decoding, batch_tokens=800, finished=finished.append) == whole
+    assert max(sizes) > limit and sum(finished) == len(prompts) and len(finished) > 5
+    limit = 10
+    with pytest.raises(torch.OutOfMemoryError):
+        generate(model, prompts, 12, STOP, decoding, batch_tokens=800)
 
 
 def test_sampling_follows_its_seed(model):

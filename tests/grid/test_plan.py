@@ -99,6 +99,32 @@ def test_ranks_take_a_gpu_each_and_are_not_overtaken() -> None:
     assert plan.makespan(9) == 3.0
 
 
+@pytest.mark.parametrize(("kind", "seconds"), [("backbone", 7.0), ("base", 3.0)])
+def test_merges_of_published_models_come_one_after_another(kind: str, seconds: float) -> None:
+    base = Step(kind, "base", {}, {}, seconds=1.0)
+    merges = [Step("merge", f"m{i}", {"number": i}, {"base": base}, seconds=2.0) for i in range(3)]
+    other = Step("toy", "t", {"number": 9}, {"base": base}, seconds=2.0)
+    plan = make_plan([toy_row(step.label, step) for step in (*merges, other)], Store(Path("nowhere")))
+    assert plan.makespan(9) == seconds
+    assert plan.makespan(1) == 9.0
+
+
+def test_other_estimates_count_where_nothing_was_measured(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    a, b = rows()[0].evaluate.inputs["b"].inputs["a"], rows()[0].evaluate.inputs["b"]
+    execute(a, store)
+    plan = make_plan(rows(), store)
+    timed = plan.timed({a.name: 100.0, b.name: 10.0})
+    assert by_label(timed)["a"].seconds == store.manifest(a)["seconds"]
+    assert {label: entry.seconds for label, entry in by_label(timed).items() if label != "a"} == {
+        "b": 10.0, "c": 1.0, "d": 1.0, "e": 1.0,
+    }  # fmt: skip
+    assert {label: entry.priority for label, entry in by_label(timed).items()} == {
+        "a": 11.0, "b": 11.0, "c": 1.0, "d": 1.0, "e": 1.0,
+    }  # fmt: skip
+    assert timed.makespan(9) == 11.0 and timed.rows == plan.rows
+
+
 def test_frozen_plan_is_read_back_as_it_was(tmp_path: Path) -> None:
     plan = small()
     plan.save(tmp_path / "plan.json")

@@ -14,10 +14,11 @@ from rich.console import Console
 
 from launchers.grid import Grid
 from launchers.local import run_grid, usable
+from src.grid.bodies import BODIES
 from src.grid.plan import Plan, make_plan
 from src.grid.step import Step
 from src.grid.store import Store
-from tests.grid.toys import toy_row
+from tests.grid.toys import TOYS, toy_row
 
 
 def write(rows: list, plan: Plan, store: Store, grid: Path) -> str:
@@ -32,6 +33,9 @@ def main(root: Path, spec: Path, gpus: int | None) -> None:
         kind = "ranks" if ranks > 1 else "light" if "light" in config else "toy"
         if "gpu" in config:
             kind = "models" if ranks > 1 else "model"
+        if "kind" in config:
+            kind = config["kind"]
+            BODIES[kind] = TOYS["light"]
         sources = {role: steps[source] for role, source in inputs.items()}
         steps[label] = Step(kind, label, {"number": number, **config}, sources, seconds=1.0, ranks=ranks)
     read = {source.label for step in steps.values() for source in step.inputs.values()}

@@ -18,12 +18,13 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig
 
+from src.evaluate.generate import Decoding, generate
 from src.model import adapter
 from src.model.adapter import AdapterConfig
 from src.model.difference import changed_keys
 from src.train import memory
 from src.train.loop import Optimization, prepare
-from src.train.memory import Training, describe, disk, estimate, flops_per_token, optimizer_bytes, remedy
+from src.train.memory import Training, answering, describe, disk, estimate, flops_per_token, optimizer_bytes, remedy
 from tests.conftest import TINY_ADAPTER, TINY_OPTIMIZATION
 from tests.model.test_backbone import OTHERS, plain_model
 
@@ -336,6 +337,33 @@ def test_offloaded_parts_are_in_the_machine_s_memory() -> None:
     assert off.weights == 2 * memory.LIVE_PARAMETERS
     assert off.host == on_gpu.optimizer + model.trainable * 4 // 4 + math.ceil(model.all * 2 / 4)
     assert on_gpu.host == 0
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2"])
+@pytest.mark.parametrize(("length", "sizes"), [(99, {"intermediate_size": 512}), (1, {"vocab_size": 20_000})])
+def test_the_peak_of_answering_is_that_of_all_live_tensors(
+    length: int, sizes: dict[str, int], kind: str, tmp_path: Path
+) -> None:
+    """Prompts that are nearly all of a batch, and once prompts of a token, where the logits decide it."""
+    config, adapted = tiny(tmp_path, kind, num_hidden_layers=4, **sizes)
+    model: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.bfloat16)
+    prompts = [[i % 40 + 4 for i in range(length)] for _ in range(8)]
+    with Live(*model.parameters()) as live:
+        generate(model, prompts, 1, [], Decoding(temperature=1.0), batch_tokens=8 * (length + 1))
+    needed = answering(describe(config, adapted), batch_tokens=8 * (length + 1), shortest=length)
+    assert needed.weights == 2 * model.num_parameters() and needed.recognizer == 0
+    assert live.peak == pytest.approx(needed.total - memory.OVERHEAD, rel=0.05)
+
+
+def test_answering_with_the_paper_s_model() -> None:
+    model = describe(LLAMA_8B, PAPER, 138_256)
+    needed = answering(model, 65_536, 256, recognizer=4 * memory.WHISPER["openai/whisper-large-v3"])
+    assert needed.cache == 65_536 * 131_072 == 8 * memory.GIB
+    assert needed.working == 65_536 * 2 * (2 * 4096 + 3 * 14_336)
+    assert needed.recognizer == pytest.approx(5.75 * memory.GIB, rel=1e-3)
+    assert needed.fits(40) and not needed.fits(36)
+    less = answering(model, 16_384, 256, recognizer=needed.recognizer // 2)
+    assert needed.total - less.total == needed.recognizer // 2 + 49_152 * (131_072 + 2 * (2 * 4096 + 3 * 14_336))
 
 
 def test_a_fused_loss_keeps_no_logits() -> None:

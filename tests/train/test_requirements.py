@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,31 @@ from src.grid.errors import ConfigError
 from src.grid.plan import make_plan
 from src.grid.step import Step
 from src.grid.store import Store
+from src.model.chat import Example
 from src.train import memory
-from src.train.requirements import Gpu, Requirement, overrides, refusal, remedy, requirements, training, vocabulary
+from src.train.examples import Writer
+from src.train.requirements import (
+    Answers,
+    Gpu,
+    Requirement,
+    answers,
+    overrides,
+    refusal,
+    remedy,
+    requirements,
+    training,
+    vocabulary,
+)
 
 ROOT = Path(__file__).parents[2]
 LLAMA = [
     "model=llama_3_2_11b_vision", "model.text_tokens=128256", "speech.quantizer.clusters=10000", "train=paper",
     "deepspeed=zero2_bf16", "gpu={name: RTX A6000, memory_gb: 48}", "evaluate.listen=0",
 ]  # fmt: skip
-SIZES = {"asr": (1000, 500), "tts": (400, 300.5), "sqa": (700, 900), "text": (2000, 250)}
-EXPECTED = [f"+expected.{name}={{examples: {n}, tokens: {mean}}}" for name, (n, mean) in SIZES.items()]
+SIZES = {
+    "asr": (1000, [400, 600]), "tts": (400, [201, 400]), "sqa": (700, [800, 900, 1000]), "text": (2000, [100, 400]),
+}  # fmt: skip
+EXPECTED = [f"+expected.{name}={{examples: {n}, lengths: {lengths}}}" for name, (n, lengths) in SIZES.items()]
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +87,39 @@ def test_tokens_and_batches_of_a_stage_with_what_it_replays(tmp_path: Path) -> N
     assert {name: size.examples for name, size in (current.sets or {}).items()} == {
         "sqa": 700, "text": 70, "asr": 70, "tts": 70,
     }  # fmt: skip
+
+
+def test_what_is_longer_than_a_stage_takes_is_not_trained_on(tmp_path: Path) -> None:
+    """But replay draws from all there is, as in src/train/stage.py."""
+    of_asr = "+expected.asr={examples: 1000, lengths: [100, 200, 400, 600, 1000]}"
+    needs = found(tmp_path, of_asr, "replay.ratio=0.1", "replay.text_ratio=0.1", "replay.basis=current")
+    asr, tts = needs["train-asr"], needs["train-tts-replay"]
+    assert asr.examples == 3 * 250 + 125 and asr.tokens == 2 * (250 * (150 + 300 + 500) + 125 * 700)
+    replayed = needs["train-asr-replay"].sets or {}
+    assert (replayed["text"].stored, replayed["text"].examples) == (100, 100)
+    assert {name: size.stored for name, size in (tts.sets or {}).items()} == {"tts": 400, "text": 40, "asr": 40}
+    assert (tts.sets or {})["asr"].examples == 35
+    whole = found(tmp_path, of_asr, "train.stages.asr.max_length=1000")["train-asr"]
+    assert whole.examples == 1000 and whole.tokens == 2 * 250 * (150 + 300 + 500 + 800)
+    none = found(tmp_path, of_asr, "train.stages.asr.max_length=90")["train-asr"]
+    assert none.examples == 0 and none.tokens == 0 and none.gpu_hours is None
+
+
+@pytest.mark.parametrize("lengths", ["[500]", "[2, 1]", "[0, 1]", "[]"])
+def test_lengths_that_are_none_are_refused(lengths: str) -> None:
+    with pytest.raises(ConfigError, match=r"expected\.lengths"):
+        row(compose("config", overrides=[*LLAMA, f"+expected.asr={{examples: 5, lengths: {lengths}}}"]))
+
+
+def test_ranks_without_an_example_cost_their_hours(tmp_path: Path) -> None:
+    four, eight, three = (found(tmp_path, f"train.ranks={n}", "train.micro_batch_size=1") for n in (4, 8, 3))
+    hours = [each["train-sqa"].gpu_hours or 0 for each in (four, eight, three)]
+    assert hours[1] == pytest.approx(2 * hours[0]) and hours[2] == pytest.approx(1.5 * hours[0])  # batches of 4
+    assert eight["train-asr"].gpu_hours == pytest.approx(four["train-asr"].gpu_hours)  # of 16
+    assert eight["train-sqa"].seconds == pytest.approx(four["train-sqa"].seconds)
+    told = shown(list(eight.values()))
+    assert "train.ranks=8, and a batch of sqa has 4 examples: 4 GPUs compute nothing." in told
+    assert told.count("compute nothing") == 1 and "compute nothing" not in shown(list(four.values()))
 
 
 def test_without_sizes_there_are_no_tokens_but_there_is_memory(tmp_path: Path) -> None:
@@ -200,24 +248,95 @@ def test_what_is_in_the_store_is_not_refused(tmp_path: Path) -> None:
 
 
 def test_sets_are_counted_where_the_store_has_them(tmp_path: Path) -> None:
+    """Each example once, and those that training drops not at all."""
     asr = found(tmp_path)["train-asr-replay"]
-    for role, tokens in (("asr", 123_456), ("text", 7_000)):
-        publish(Store(tmp_path), asr.step.inputs[role], {"examples": 100, "tokens": tokens})
+    lengths = {"asr": [300, 800, 801, 1200] * 25, "text": [50] * 60 + [900] * 40}
+    for role, own in lengths.items():
+        publish(Store(tmp_path), asr.step.inputs[role], {}, own)
     again = found(tmp_path, "replay.ratio=0.1", "replay.text_ratio=0.1", "replay.basis=old")
     counted = again["train-asr-replay"]
-    assert counted.counted and counted.tokens == 2 * (123_456 + 700)
+    assert counted.counted and counted.examples == 50 + 6
+    assert counted.tokens == 2 * (25 * (300 + 800) + 6 * 50)
     assert not again["train-tts-replay"].counted  # its own set is still assumed
+    longer = found(tmp_path, "train.stages.asr.max_length=1200")["train-asr"]
+    assert longer.tokens == 2 * 25 * (300 + 800 + 801 + 1200)
 
 
-def publish(store: Store, step: Step, summary: dict[str, Any]) -> None:
+def publish(store: Store, step: Step, summary: dict[str, Any], lengths: Sequence[int] = ()) -> None:
+    """An artifact; of the kind `examples` if it has some."""
     out = store.work(step) / "out"
     out.mkdir(parents=True)
+    if lengths:
+        with Writer(out) as writer:
+            writer.add([Example(list(range(n)), list(range(n))) for n in lengths])
     store.publish(step, out, summary, 1.0)
 
 
-def shown(needs: list[Requirement]) -> str:
+def asked(store: Path, *more: str, gpu: dict[str, Any] | None = None) -> list[Answers]:
+    """What the answers of a plan need."""
+    rows = [row(compose("config", overrides=[*LLAMA, f"strategy={name}", *more])) for name in ("original", "none")]
+    return answers(make_plan(rows, Store(store)), gpu)
+
+
+PAPER = ["profile=paper"]
+
+
+def test_answers_need_the_model_a_cache_and_the_recognizer(tmp_path: Path) -> None:
+    found = {each.step.label: each for each in asked(tmp_path, *PAPER)}
+    assert found.keys() == {"generate-backbone", "generate-asr", "generate-tts", "generate-sqa"}
+    spoken, text = found["generate-sqa"], found["generate-backbone"]
+    assert spoken.memory.weights == text.memory.weights == 2 * 8_112_189_440 - 2 * 2 * 4096
+    assert spoken.memory.cache == 65_536 * 32 * 2 * 8 * 128 * 2
+    assert spoken.memory.recognizer == 4 * 1_543_490_560 and text.memory.recognizer == 0
+    assert text.memory.total + spoken.memory.recognizer == spoken.memory.total
+    half = {e.step.label: e for e in asked(tmp_path, *PAPER, "speech.recognizer.dtype=bfloat16")}["generate-sqa"]
+    assert half.memory.recognizer == 2 * 1_543_490_560
+    assert not any(each.recognizer for each in asked(tmp_path))  # the laptop's own speech
+
+
+def test_a_recognizer_of_unknown_size_is_said_and_not_counted(tmp_path: Path) -> None:
+    found = asked(tmp_path, *PAPER, "speech.recognizer.model=some/whisper")
+    assert max(each.memory.recognizer for each in found) == 0
+    assert "speech.recognizer.model=some/whisper is not known, and not counted" in shown([], found)
+    assert "not counted" not in shown([], asked(tmp_path, *PAPER))
+
+
+@pytest.mark.parametrize(("limit", "wanted"), [
+    (48, None), (36, "evaluate.batch_tokens=32768"), (32, "evaluate.batch_tokens=32768"),
+    (28, "evaluate.batch_tokens=16384"), (24, "evaluate.batch_tokens=16384 speech.recognizer.dtype=float16"),
+    (16, ""),
+])  # fmt: skip
+def test_answers_that_do_not_fit_are_refused_with_what_would(tmp_path: Path, limit: float, wanted: str | None) -> None:
+    needs = asked(tmp_path, *PAPER, gpu={"memory_gb": limit})
+    line = refusal([], needs)
+    if wanted is None:
+        assert line is None and "evaluation 36.6 GiB" in verdict([], needs)
+        return
+    assert line is not None and line.startswith("generate-sqa") and "\n" not in line
+    assert f"needs 36.6 GiB, and its GPU has {limit:g} (" in line
+    if not wanted:
+        assert line.endswith("no setting brings it below: larger GPUs, or a smaller model")
+        return
+    told = re.search(r"; with (\S+(?: \S+=\S+)*) they need ([\d.]+)", line)
+    assert told and told[1] == wanted
+    mended = asked(tmp_path, *PAPER, *told[1].split(), gpu={"memory_gb": limit})
+    assert refusal([], mended) is None
+    assert f"{max(each.memory.total for each in mended) / memory.GIB:.1f}" == told[2]
+    complete = Store(tmp_path / "complete")
+    for each in needs:
+        publish(complete, each.step, {})
+    assert refusal([], asked(tmp_path / "complete", *PAPER, gpu={"memory_gb": limit})) is None
+
+
+def test_training_and_answers_are_refused_on_one_line(tmp_path: Path) -> None:
+    needs = found(tmp_path, gpu={"memory_gb": 24}, strategies=("none",)).values()
+    line = refusal(needs, asked(tmp_path, *PAPER, gpu={"memory_gb": 24})) or ""
+    assert line.startswith("train-") and "; and generate-sqa" in line and "\n" not in line
+
+
+def shown(needs: list[Requirement], answering: Sequence[Answers] = ()) -> str:
     console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(needs_table(needs))
+    console.print(needs_table(needs, answering))
     return console.export_text()
 
 
@@ -236,6 +355,24 @@ def test_the_section_below_the_plan(tmp_path: Path) -> None:
     assert len(table.strip().splitlines()) == 3  # ASR and TTS are alike
     assert f"{needs[0].memory.weights / memory.GIB:.1f}" in table
     assert "40 % of 154.8 TFLOPS (RTX A6000)" in text
+    text = shown([], asked(tmp_path, *PAPER))
+    assert len(re.findall(r"^(?:speech and text|text) \(\d\) +65,536 ", text, flags=re.MULTILINE)) == 2
+    assert "evaluation 36.6 GiB" in text
+
+
+def test_a_training_step_takes_its_hours_divided_by_its_gpus(tmp_path: Path) -> None:
+    """In the table, in what the whole takes, and in the plan that is kept; where the GPU is known."""
+    outputs = [f"outputs={tmp_path / 'outputs'}", "profile=paper", "strategy=none", "plan_only=true"]
+    command = [sys.executable, "-m", "src.run", *outputs]
+    done = [subprocess.run([*command, *more], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+            for more in ([], ["train.ranks=1", "gpu=null"])]  # fmt: skip
+    times = [dict(re.findall(r"^train-(\w+)-[0-9a-f]{8} +\d+ +(.+?)  +", out, flags=re.MULTILINE)) for out in done]
+    assert times[1] == dict.fromkeys(("asr", "tts", "sqa"), "6 h 48 min")  # the profile's own
+    hours = re.findall(r"^train-(\w+)-[0-9a-f]{8} +[\d,]+ +[\d.]+ M +[\d,]+ +([\d.]+) ", done[0], flags=re.MULTILINE)
+    assert len(hours) == 3
+    for stage, number in hours:
+        told = re.fullmatch(r"(\d+) h (\d+) min", times[0][stage])
+        assert told and int(told[1]) + int(told[2]) / 60 == pytest.approx(float(number) / 4, abs=0.06)
 
 
 def test_the_command_refuses_and_a_laptop_plan_imports_no_torch(tmp_path: Path) -> None:
