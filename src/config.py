@@ -517,8 +517,7 @@ def compose(load: Callable[[list[str]], DictConfig], overrides: Sequence[str]) -
         rest = [text for text in overrides if text.partition("=")[0] != found[1]]
         if len(rest) == len(overrides):
             raise
-        settings = OmegaConf.to_container(compose(load, rest), resolve=False)
-        assert isinstance(settings, dict)
+        settings: Any = OmegaConf.to_container(compose(load, rest), resolve=False)
         raise ConfigError(unknown(found[1], settings)) from None
 
 

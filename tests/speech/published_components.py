@@ -15,9 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import sentencepiece
 import torch
-from tokenizers import AddedToken
 from transformers import (
     GenerationConfig,
     SeamlessM4Tv2Config,
@@ -31,17 +29,15 @@ from transformers import (
     WhisperConfig,
     WhisperFeatureExtractor,
     WhisperForConditionalGeneration,
-    WhisperTokenizer,
 )
-from transformers.convert_slow_tokenizer import bytes_to_unicode
 from transformers.models.seamless_m4t_v2.modeling_seamless_m4t_v2 import SeamlessM4Tv2CodeHifiGan
 
 from src.speech.pretrained import SpeechT5Settings
 from src.speech.speecht5 import load_synthesizer
 from tests.speech.test_encoder import TINY as ENCODER
 from tests.speech.test_encoder import named
-from tests.speech.test_speecht5 import write_zip
-from tests.speech.test_whisper import SPECIAL
+from tests.speech.test_speecht5 import SMALL, write_letters, write_zip
+from tests.speech.test_whisper import SPECIAL, make_tokenizer
 
 LAYER = 3
 XVECTORS = 4
@@ -96,20 +92,9 @@ def _encoder(folder: Path, clusters: int) -> None:
 
 def _voice(folder: Path) -> None:
     """A voice that speaks up to 1.6 s of some noise for each text, always the same for the same text."""
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    (folder / "letters.txt").write_text(f"{' '.join(letters)} {letters.upper()} , . ; : ! ? ' -\n" * 3)
-    sentencepiece.SentencePieceTrainer.train(
-        input=str(folder / "letters.txt"), model_prefix=str(folder / "spm_char"), model_type="char", vocab_size=81,
-        hard_vocab_limit=False, character_coverage=1.0, bos_id=0, pad_id=1, eos_id=2, unk_id=3, minloglevel=2,
-    )  # fmt: skip
+    letters = write_letters(folder)
     torch.manual_seed(3)
-    shape: dict[str, Any] = {
-        "hidden_size": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 48, "decoder_ffn_dim": 48,
-        "encoder_attention_heads": 2, "decoder_attention_heads": 2, "speech_decoder_prenet_units": 16,
-        "speech_decoder_postnet_units": 16, "speaker_embedding_dim": 16, "max_text_positions": 300,
-        "max_speech_positions": 50,
-    }  # fmt: skip
-    model = SpeechT5ForTextToSpeech(SpeechT5Config(vocab_size=81, **shape))
+    model = SpeechT5ForTextToSpeech(SpeechT5Config(**SMALL, max_text_positions=300, max_speech_positions=50))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.add_(0.15 * torch.randn_like(parameter))
@@ -119,7 +104,7 @@ def _voice(folder: Path) -> None:
         model.speech_decoder_postnet.prob_out.weight.normal_()
         model.speech_decoder_postnet.prob_out.bias.fill_(-6.0)
     model.save_pretrained(folder / "tts")
-    SpeechT5Tokenizer(str(folder / "spm_char.model")).save_pretrained(folder / "tts")
+    SpeechT5Tokenizer(str(letters)).save_pretrained(folder / "tts")
     vocoder = SpeechT5HifiGan(SpeechT5HifiGanConfig(upsample_initial_channel=32))
     with torch.no_grad():
         for parameter in vocoder.parameters():
@@ -153,26 +138,6 @@ def spoken_by(folder: Path, texts: Sequence[str]) -> list[Audio]:
     return load_synthesizer(settings, torch.device("cpu")).speak(texts)
 
 
-def whisper_tokenizer(words: Sequence[str], window: int) -> WhisperTokenizer:
-    """Bytes, whole words behind a space, special tokens, and times up to the end of the window (seconds)."""
-    vocabulary = {letter: i for i, letter in enumerate(sorted(bytes_to_unicode().values()))}
-    merges: list[tuple[str, str]] = []
-    for word in words:
-        for end in range(len(word)):
-            start = "Ġ" + word[:end]
-            if start + word[end] not in vocabulary:
-                merges.append((start, word[end]))
-                vocabulary[start + word[end]] = len(vocabulary)
-    special = [f"<|{name}|>" for name in SPECIAL]
-    vocabulary |= {name: len(vocabulary) + i for i, name in enumerate(special)}
-    tokenizer = WhisperTokenizer(
-        vocab=vocabulary, merges=merges, pad_token=special[0], additional_special_tokens=special[1:]
-    )
-    times = [f"<|{0.02 * i:.2f}|>" for i in range(50 * window + 1)]
-    tokenizer.add_tokens([AddedToken(time, special=False, normalized=False) for time in times])
-    return tokenizer
-
-
 def train_whisper(folder: Path, utterances: Sequence[tuple[str, Audio]], steps: int = 1500) -> float:
     """Train a tiny Whisper until it knows the utterances by heart, and save it to `folder`; its last loss.
 
@@ -184,7 +149,7 @@ def train_whisper(folder: Path, utterances: Sequence[tuple[str, Audio]], steps: 
     torch.manual_seed(0)
     window = max(2, -(-max(len(audio) for _, audio in utterances) // 16_000))
     words = sorted({word for text, _ in utterances for word in text.split()})
-    tokenizer = whisper_tokenizer(words, window)
+    tokenizer = make_tokenizer(words, window)
     extractor = WhisperFeatureExtractor(chunk_length=window)
     ids: dict[str, Any] = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in SPECIAL}
     end: dict[str, Any] = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), ids["endoftext"])

@@ -47,24 +47,31 @@ def write_zip(path: Path, vectors: dict[str, np.ndarray]) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder: tts, hifigan, xvectors.zip. The model stops after a while that depends on the text, or not at all."""
-    folder = tmp_path_factory.mktemp("speecht5")
+SMALL: dict[str, Any] = {
+    "vocab_size": 81, "hidden_size": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 48,
+    "decoder_ffn_dim": 48, "encoder_attention_heads": 2, "decoder_attention_heads": 2,
+    "speech_decoder_prenet_units": 16, "speech_decoder_postnet_units": 16, "speaker_embedding_dim": 16,
+}  # fmt: skip
+
+
+def write_letters(folder: Path) -> Path:
+    """SpeechT5's sentencepiece model of single letters."""
     letters = "abcdefghijklmnopqrstuvwxyz"
     (folder / "letters.txt").write_text(f"{' '.join(letters)} {letters.upper()} , . ; : ! ? ' -\n" * 3)
     sentencepiece.SentencePieceTrainer.train(
         input=str(folder / "letters.txt"), model_prefix=str(folder / "spm_char"), model_type="char", vocab_size=81,
         hard_vocab_limit=False, character_coverage=1.0, bos_id=0, pad_id=1, eos_id=2, unk_id=3, minloglevel=2,
     )  # fmt: skip
+    return folder / "spm_char.model"
+
+
+@pytest.fixture(scope="module")
+def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder: tts, hifigan, xvectors.zip. The model stops after a while that depends on the text, or not at all."""
+    folder = tmp_path_factory.mktemp("speecht5")
+    letters = write_letters(folder)
     torch.manual_seed(3)
-    small: dict[str, Any] = {
-        "hidden_size": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 48, "decoder_ffn_dim": 48,
-        "encoder_attention_heads": 2, "decoder_attention_heads": 2, "speech_decoder_prenet_units": 16,
-        "speech_decoder_postnet_units": 16, "speaker_embedding_dim": 16, "max_text_positions": 60,
-        "max_speech_positions": 150,
-    }  # fmt: skip
-    model = SpeechT5ForTextToSpeech(SpeechT5Config(vocab_size=81, **small))
+    model = SpeechT5ForTextToSpeech(SpeechT5Config(**SMALL, max_text_positions=60, max_speech_positions=150))
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.15 * torch.randn_like(parameter))
@@ -72,7 +79,7 @@ def voice(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model.speech_decoder_postnet.prob_out.weight.normal_()
         model.speech_decoder_postnet.prob_out.bias.fill_(-4.0)
     model.save_pretrained(folder / "tts")
-    SpeechT5Tokenizer(str(folder / "spm_char.model")).save_pretrained(folder / "tts")
+    SpeechT5Tokenizer(str(letters)).save_pretrained(folder / "tts")
     vocoder = SpeechT5HifiGan(SpeechT5HifiGanConfig(upsample_initial_channel=32))
     with torch.no_grad():
         for parameter in vocoder.parameters():

@@ -44,11 +44,11 @@ AUDIOS = [tones(seconds, seed) for seed, seconds in enumerate(SECONDS)]
 LONG = tones(3.1, 9)
 
 
-def make_tokenizer() -> WhisperTokenizer:
-    """Bytes, the beginnings of `WORDS` with their spaces, special tokens, and times up to the end of the window."""
+def make_tokenizer(words: Sequence[str] = WORDS, window: int = WINDOW) -> WhisperTokenizer:
+    """Bytes, the beginnings of the words with their spaces, special tokens, and times up to the end of the window."""
     vocabulary = {letter: i for i, letter in enumerate(sorted(bytes_to_unicode().values()))}
     merges: list[tuple[str, str]] = []
-    for word in WORDS:
+    for word in words:
         for end in range(len(word)):
             start = "Ġ" + word[:end]
             if start + word[end] not in vocabulary:
@@ -59,7 +59,7 @@ def make_tokenizer() -> WhisperTokenizer:
     tokenizer = WhisperTokenizer(
         vocab=vocabulary, merges=merges, pad_token=special[0], additional_special_tokens=special[1:]
     )
-    times = [f"<|{0.02 * i:.2f}|>" for i in range(50 * WINDOW + 1)]
+    times = [f"<|{0.02 * i:.2f}|>" for i in range(50 * window + 1)]
     tokenizer.add_tokens([AddedToken(time, special=False, normalized=False) for time in times])
     return tokenizer
 
