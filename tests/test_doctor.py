@@ -6,11 +6,13 @@ import re
 import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from src.doctor import compose, single
@@ -136,7 +138,8 @@ def test_a_hub_that_answers_says_who_may_have_what(tmp_path: Path, hub: tuple[st
     files = {}
     for name in ("encoder.pt", "centroids.npy"):
         files[name] = tmp_path / name
-        files[name].touch()
+    zipfile.ZipFile(files["encoder.pt"], "w").close()
+    np.save(files["centroids.npy"], np.zeros((10_000, 2), np.float32))
     local = [f"speech.encoder.model={files['encoder.pt']}", f"speech.quantizer.centroids={files['centroids.npy']}",
              f"data.speech.path={tmp_path / 'nowhere'}"]  # fmt: skip
     done = doctor(tmp_path, "profile=paper", *local, HF_ENDPOINT=address, HF_TOKEN=CANARY)

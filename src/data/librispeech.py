@@ -1,6 +1,6 @@
 """The utterances of a split of read speech, in the layouts in which LibriSpeech is found.
 
-- its own folders: SPLIT/SPEAKER/CHAPTER/ID.flac beside SPEAKER-CHAPTER.trans.txt, whose lines are "ID TEXT"
+- its own folders: SPLIT/SPEAKER/CHAPTER/ID.flac (or .wav) beside SPEAKER-CHAPTER.trans.txt, whose lines are "ID TEXT"
 - the hub's Parquet files: all/SPLIT/*.parquet with the columns audio {bytes, path}, text and id
 - JSON lines: SPLIT.jsonl with audio (a path, relative to the file or absolute), text and, if it likes, id
 
@@ -11,6 +11,7 @@ upper-case alone.
 
 import io
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +25,11 @@ THREADS = 16
 """Headers read at once: the files are small and may lie on a network's disk."""
 LINES = 512
 """Lines of a .jsonl file that one thread takes at a time."""
+
+AUDIO = (".flac", ".wav")
+"""Audio beside a transcript; of two files with one name the first kind counts."""
+CHAPTERS = "*/*/*.trans.txt"
+"""Transcripts in the folder of a split."""
 
 Name = Callable[[Path], str]
 """How a file is called in references."""
@@ -48,20 +54,59 @@ def parts(folder: Path, split: str, name: Name) -> list[Part]:
 
     Raises ValueError if the folder does not have the split in any of the layouts, or a file lacks a column.
     """
+    root, pattern = find(folder, split)
+    files = sorted(root.glob(pattern))
+    if pattern.endswith(".parquet"):
+        return [partial(_from_parquet, file, name) for file in files if _checked(file)]
+    if pattern.endswith(".trans.txt"):
+        return [partial(_from_chapter, file, name) for file in files]
+    return [part for file in files for part in _lines(file, name)]
+
+
+def find(folder: Path, split: str) -> tuple[Path, str]:
+    """Where a split is: a folder, and a pattern of files below it. No more than one of them is looked into.
+
+    Raises ValueError if the folder does not have the split in any of the layouts, or that file lacks a column.
+    """
     spellings = list(dict.fromkeys((split, split.replace("-", "."), split.replace(".", "-"))))
-    for root in (folder, folder / "LibriSpeech", folder / "all", folder / "data"):
+    for root in _roots(folder):
         for spelling in spellings:
-            if files := _files(root, spelling, "parquet"):
-                return [partial(_from_parquet, file, name) for file in files if _checked(file)]
-            if transcripts := sorted((root / spelling).glob("*/*/*.trans.txt")):
-                return [partial(_from_chapter, transcript, name) for transcript in transcripts]
-            if files := _files(root, spelling, "jsonl"):
-                return [part for file in files for part in _lines(file, name)]
+            for pattern in (*_patterns(spelling, "parquet"), f"{spelling}/{CHAPTERS}", *_patterns(spelling, "jsonl")):
+                if (file := next(root.glob(pattern), None)) and (file.suffix != ".parquet" or _checked(file)):
+                    return root, pattern
     dashed, dotted = split.replace(".", "-"), split.replace("-", ".")
     raise ValueError(
         f"{folder} does not have the split {split}: neither {dashed}/SPEAKER/CHAPTER/*.trans.txt (LibriSpeech's own "
-        f"folders), nor all/{dotted}/*.parquet (the hub's files), nor {dashed}.jsonl"
+        f"folders), nor all/{dotted}/*.parquet (the hub's files), nor {dashed}.jsonl; {_instead(folder, spellings)}"
     )
+
+
+def _roots(folder: Path) -> list[Path]:
+    return [folder, folder / "LibriSpeech", folder / "all", folder / "data"]
+
+
+def _patterns(split: str, suffix: str) -> tuple[str, ...]:
+    return f"{split}.{suffix}", f"{split}-[0-9]*.{suffix}", f"{split}/*.{suffix}"
+
+
+def _instead(folder: Path, spellings: Sequence[str]) -> str:
+    """What is there in the place of a split."""
+    for root in _roots(folder):
+        for spelling in spellings:
+            for suffix in AUDIO:
+                if next((root / spelling).glob(f"*/*/*{suffix}"), None):
+                    return f"in {root / spelling} there are {suffix} files, but no .trans.txt beside them"
+    if folder.name in spellings or next(folder.glob(CHAPTERS), None):
+        return f"it is a split itself, as it seems, and what holds the splits is asked for: {folder.parent}"
+    found = {_split(place) for root in _roots(folder) if root.is_dir() for place in root.iterdir()} - {""}
+    return f"the splits that it has are {', '.join(sorted(found))}" if found else "it has no split at all"
+
+
+def _split(place: Path) -> str:
+    """The split that a file or a folder is, as it would be named; empty if it is none."""
+    if place.suffix in (".parquet", ".jsonl") and place.is_file():
+        return re.sub(r"-\d.*", "", place.stem)
+    return place.name if any(next(place.glob(pattern), None) for pattern in (CHAPTERS, "*.parquet", "*.jsonl")) else ""
 
 
 def read(parts: Sequence[Part], progress: Callable[[int, int], None]) -> Iterator[Utterance]:
@@ -70,11 +115,6 @@ def read(parts: Sequence[Part], progress: Callable[[int, int], None]) -> Iterato
         for done, found in enumerate(pool.map(lambda part: part(), parts), 1):
             progress(done, len(parts))
             yield from found
-
-
-def _files(root: Path, split: str, suffix: str) -> list[Path]:
-    patterns = (f"{split}.{suffix}", f"{split}-[0-9]*.{suffix}", f"{split}/*.{suffix}")
-    return next((files for pattern in patterns if (files := sorted(root.glob(pattern)))), [])
 
 
 def _utterance(id: str, text: str | None, audio: str, source: Any) -> Utterance:
@@ -102,9 +142,10 @@ def _from_chapter(transcript: Path, name: Name) -> list[Utterance]:
         id, _, text = line.strip().partition(" ")
         if id:
             texts[id] = text
-    audio = {file.stem: file for file in transcript.parent.iterdir() if file.suffix == ".flac"}
+    files = {file.name: file for file in transcript.parent.iterdir()}
+    audio = {file.stem: file for suffix in reversed(AUDIO) for file in files.values() if file.suffix == suffix}
     return [
-        _utterance(id, texts.get(id), name(transcript.parent / f"{id}.flac"), audio.get(id))
+        _utterance(id, texts.get(id), name(audio[id]) if id in audio else "", audio.get(id))
         for id in sorted(texts.keys() | audio.keys())
     ]
 
@@ -159,8 +200,8 @@ def _from_lines(file: Path, lines: Sequence[tuple[int, str]], name: Name) -> lis
         for column in ("audio", "text"):
             if not isinstance(row, dict) or column not in row:
                 raise ValueError(f"{file}, line {number}: {column!r} is missing; a line has audio, text and maybe id")
-        audio = row["audio"]["path"] if isinstance(row["audio"], dict) else row["audio"]
-        source = file.parent / audio
+        audio = row["audio"].get("path") if isinstance(row["audio"], dict) else row["audio"]
+        source = file.parent / str(audio or "")
         id = str(row.get("id") or f"{file.stem}-{number}")
         found.append(_utterance(id, row["text"], name(source), source if source.is_file() else None))
     return found

@@ -94,6 +94,8 @@ def draw(
     for name, kept, passed in (("sqa", sqa, passed_sqa), ("pool", pool, passed_pool)):
         if not kept:
             because = "; ".join(f"{reason}: {count}" for reason, count in reasons[name].items()) or "there are none"
+            if passed:
+                because = f"sqa takes {len(sqa)}: lower data.text.sqa_examples={settings.sqa_examples}"
             raise ValueError(f"of the {read} rows of {files[0].parent}, none is left for {name} ({because})")
         if passed > len(kept):
             reasons[name]["not drawn, or the same instruction again"] = passed - len(kept)
@@ -151,7 +153,8 @@ def _columns(where: str, there: Collection[str], categories: bool) -> list[str]:
     pair = next((pair for pair in NAMES if set(pair) <= set(there)), None)
     if pair is None or (categories and CATEGORY not in there):
         wanted = f"{CATEGORY!r}" if pair else "'input' or 'output'"
-        raise ValueError(f"{where}: column {wanted} is missing; there are {', '.join(there) or 'none'}")
+        without = ", or set data.text.excluded_categories=[]" if pair else ""
+        raise ValueError(f"{where}: column {wanted} is missing; there are {', '.join(there) or 'none'}{without}")
     return [*pair, *([CATEGORY] if categories else [])]
 
 

@@ -33,11 +33,12 @@ Counts = dict[str, dict[str, Any]]
 
 
 def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: Any) -> dict[str, Any]:
-    """Write every list into `out`. Raises ValueError, one line that names the setting, for what is missing or wrong."""
+    """Write every list into `out`. Raises ValueError, one line that names the setting, for what is missing or wrong,
+    and FileNotFoundError where prompts that were drawn cannot be scored for want of nltk's data."""
     data = settings.from_mapping(config)
     writer = Writer(data, out, context)
-    writer.questions()
     writer.instructions()
+    writer.questions()
     writer.speech()
     writer.text()
     return {"sources": writer.sources, "hours": writer.hours, "data": writer.counts}
@@ -108,19 +109,14 @@ class Writer:
     def instructions(self) -> None:
         source = self.data.ifeval
         path, _ = self.source("ifeval", source.path, source.revision)
-        if path.is_dir():
-            files = sorted(path.glob("*.jsonl"))
-            if len(files) != 1:
-                found = ", ".join(file.name for file in files) or "none"
-                raise ValueError(f"{setting('ifeval')}: {path} must hold one .jsonl file, and there are: {found}")
-            path = files[0]
         try:
-            prompts = ifeval.load(path)
+            prompts = ifeval.load(prompts_file(path))
         except ValueError as error:
             raise ValueError(f"{setting('ifeval')}: {str(error).splitlines()[0]}") from None
         self.held |= {magpie.normalized(row["prompt"]) for row in prompts}
         drawn = draw((str(row["key"]) for row in prompts), source.most, self.data.seed, "ifeval")
         kept = [row for row in prompts if str(row["key"]) in drawn]
+        ifeval.require_nltk_data(kept)  # long before they are scored
         self.write("eval_ifeval", kept)
         self.count("eval_ifeval", len(kept), {"not drawn": len(prompts) - len(kept)})
 
@@ -201,6 +197,15 @@ class Writer:
         for name, rows in (("sqa", drawn.sqa), ("pool", drawn.pool)):
             self.write(name, rows)
             self.count(name, len(rows), drawn.dropped[name])
+
+
+def prompts_file(path: Path) -> Path:
+    """The file of IFEval's prompts: the path itself, or what a folder holds. Raises ValueError if that is not one."""
+    files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
+    if len(files) != 1:
+        found = ", ".join(file.name for file in files) or "none"
+        raise ValueError(f"{path} must hold one .jsonl file, and there are: {found}")
+    return files[0]
 
 
 def setting(source: str) -> str:

@@ -83,6 +83,24 @@ def load(name: str, revision: str | None = None, path: Path | None = None, audio
     return _from_parquet(name, source, audio, published.hub, files_on_hub, revision=revision)
 
 
+def check(name: str, path: Path) -> None:
+    """Raise ValueError where a local copy of a set has no file, or the first one lacks a column."""
+    import pyarrow
+    import pyarrow.parquet
+
+    published = SETS[name]
+    file = _local_files(path, published)[0]
+    if file.suffix == ".jsonl":
+        for row in jsonl.read(file):
+            return _require(f"{file}, line 1", published, row)
+        return None
+    try:
+        columns = pyarrow.parquet.read_schema(file).names
+    except pyarrow.ArrowException as error:
+        raise ValueError(f"{file} is no Parquet file: {error}") from None
+    return _require(str(path), published, columns)
+
+
 def aliases(answer: Any) -> list[str]:
     """Every answer once, in order, of a published `answer`: a string, a list of them, or TriviaQA's mapping of value,
     aliases and normalized_aliases. Raises ValueError if it is something else, or holds none."""

@@ -45,14 +45,15 @@ def _look(source: Source, plan: Plan) -> tuple[Finding, float]:
     stored = _stored(source, plan)
     if stored:
         return ok(f"{source.setting}: {source.where} is in the store ({stored})"), 0.0
+    remedy = f"set {source.setting} to what is there" + ("" if source.setting.startswith("data.") else
+                                                         ", a repository of the hub, or its default")  # fmt: skip
     if Path(source.where).expanduser().exists():
-        return ok(f"{source.setting}: {source.where} is there"), 0.0
+        wrong = source.wrong()
+        return (no(wrong, remedy) if wrong else ok(f"{source.setting}: {source.where} is there")), 0.0
     if ADDRESS.match(source.where):
         return _address(source)
     if _is_repository(source.where):
         return _repository(source)
-    remedy = f"set {source.setting} to what is there" + ("" if source.setting.startswith("data.") else
-                                                         ", a repository of the hub, or its default")  # fmt: skip
     return no(f"{source.setting}: there is no {source.where}", remedy), 0.0
 
 

@@ -1,11 +1,19 @@
-"""What a configuration takes from elsewhere: each model, dataset and file, with its setting, size and license."""
+"""What a configuration takes from elsewhere: each model, dataset and file, with its setting, size and license, and a
+look into what lies here: into names and headers, and no further."""
 
-from collections.abc import Mapping
+import re
+import zipfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
-from src.data import downloads, settings
+from src.data import downloads, librispeech, magpie, published, settings
+from src.evaluate import ifeval, question_sets
 from src.evaluate.question_sets import SETS
+from src.speech import centroids, folders
+from src.speech.settings import full_names, require
 
 INDEX = "model.safetensors.index.json"
 MODEL = ("*.safetensors", "*.json", "*.bin", "*.model", "*.txt")
@@ -32,6 +40,18 @@ class Source:
     """Its page wants an account's consent before it lets anything be downloaded."""
     stays: bool = False
     """Read where it lies by later steps, too, and not copied into the store."""
+    check: Callable[[Path], None] = lambda place: None
+    """Raises ValueError where what lies here is not what is wanted, in the words of the step that reads it."""
+
+    def wrong(self) -> str | None:
+        """What is wrong with what lies here, with the setting; None if nothing is."""
+        try:
+            with full_names():
+                self.check(Path(self.where).expanduser())
+        except (ValueError, OSError) as error:
+            said = str(error).splitlines()[0]
+            return said if re.match(r"(data|model|speech)\.", said) else f"{self.setting}: {said}"
+        return None
 
 
 @dataclass(frozen=True)
@@ -69,7 +89,13 @@ def known(where: str) -> Known | None:
 def sources(cell: Mapping[str, Any]) -> list[Source]:
     """All that a row's configuration names and that is not made by the plan itself."""
     found = [*_model(cell["model"]), *_speech(cell["speech"]), *_data(cell["data"])]
-    return list({(source.where, source.revision, source.patterns): source for source in reversed(found)}.values())[::-1]
+
+    def one(source: Source) -> tuple[Any, ...]:
+        """What is fetched once; what lies here is looked at for each of its settings."""
+        here = source.setting if Path(source.where).expanduser().exists() else ""
+        return source.where, source.revision, source.patterns, here
+
+    return list({one(source): source for source in reversed(found)}.values())[::-1]
 
 
 def _source(setting: str, where: str, revision: str | None = None, **more: Any) -> Source:
@@ -81,29 +107,55 @@ def _source(setting: str, where: str, revision: str | None = None, **more: Any) 
 def _model(model: Mapping[str, Any]) -> list[Source]:
     if model["name"] != "pretrained":
         return []
-    from src.model.backbone import WANTED
+    from src.model.backbone import WANTED, check
 
-    return [_source("model.pretrained", model["pretrained"], model["revision"], patterns=tuple(WANTED))]
+    return [_source("model.pretrained", model["pretrained"], model["revision"], patterns=tuple(WANTED), check=check)]
 
 
 def _speech(speech: Mapping[str, Any]) -> list[Source]:
     if speech["name"] != "pretrained":
         return []
-    spoken, vocoder = speech["synthesizer"], speech["vocoder"]
-    found = [_source("speech.encoder.model", speech["encoder"]["model"], speech["encoder"]["revision"])]
+    spoken, vocoder, encoder = speech["synthesizer"], speech["vocoder"], speech["encoder"]["model"]
+
+    def model(kind: folders.Kind, setting: str, where: str, revision: str, **more: Any) -> Source:
+        check = partial(kind.check, setting=f"speech.{setting}", source=where)
+        return _source(f"speech.{setting}", where, revision, check=check, **more)
+
+    found = [model(folders.ENCODER, "encoder.model", encoder, speech["encoder"]["revision"])]
+    if encoder.endswith(".pt"):
+        found = [_source("speech.encoder.model", encoder, speech["encoder"]["revision"], check=_checkpoint)]
     if speech["quantizer"]["centroids"]:
-        found.append(_source("speech.quantizer.centroids", speech["quantizer"]["centroids"]))
+        check = partial(_centroids, clusters=speech["quantizer"]["clusters"])
+        found.append(_source("speech.quantizer.centroids", speech["quantizer"]["centroids"], check=check))
     for setting, own in (("aligner.whisper", speech["aligner"]["whisper"]), ("recognizer", speech["recognizer"])):
-        found.append(_source(f"speech.{setting}.model", own["model"], own["revision"]))
+        found.append(model(folders.WHISPER, f"{setting}.model", own["model"], own["revision"]))
     vocoded = ("config.json", INDEX, "model*.safetensors")
     return [
         *found,
-        _source("speech.synthesizer.model", spoken["model"], spoken["revision"]),
-        _source("speech.synthesizer.vocoder", spoken["vocoder"], spoken["vocoder_revision"]),
+        model(folders.SPEECHT5, "synthesizer.model", spoken["model"], spoken["revision"]),
+        model(folders.HIFIGAN, "synthesizer.vocoder", spoken["vocoder"], spoken["vocoder_revision"]),
         _source("speech.synthesizer.xvectors", spoken["xvectors"], kind="dataset", patterns=("spkrec-xvect.zip",),
-                gigabytes=0.02),
-        _source("speech.vocoder.model", vocoder["model"], vocoder["revision"], patterns=vocoded, tensors="vocoder."),
+                gigabytes=0.02, check=_xvectors),
+        model(folders.CODE_HIFIGAN, "vocoder.model", vocoder["model"], vocoder["revision"], patterns=vocoded,
+              tensors="vocoder."),
     ]  # fmt: skip
+
+
+def _checkpoint(file: Path) -> None:
+    with file.open("rb") as content:
+        pickled = content.read(2)[:1] == b"\x80"  # as torch.save wrote until version 1.6
+    if not pickled and not zipfile.is_zipfile(file):
+        raise ValueError(f"encoder.model = {file}: cannot be read as a checkpoint of torch.save")
+
+
+def _centroids(file: Path, clusters: int) -> None:
+    known = len(centroids.map_centroids(file))
+    require(clusters == known, "quantizer.clusters", clusters, f"the {known} of {file}")
+
+
+def _xvectors(file: Path) -> None:
+    if not zipfile.is_zipfile(file):
+        raise ValueError(f"synthesizer.xvectors = {file}: must be a zip of .npy files")
 
 
 def _data(data: Mapping[str, Any]) -> list[Source]:
@@ -120,5 +172,19 @@ def _data(data: Mapping[str, Any]) -> list[Source]:
         section = data["questions"][name] if name in SETS else data[name]
         if section["path"] is not None:
             place = f"questions.{name}" if name in SETS else name
-            found.append(Source(f"data.{place}.path", section["path"], stays=name == "speech"))
+            check = partial(_looked_into, name, made)
+            found.append(Source(f"data.{place}.path", section["path"], stays=name == "speech", check=check))
     return found
+
+
+def _looked_into(name: str, data: settings.PublishedData, place: Path) -> None:
+    """A local copy of a source of data: the files of each split, columns, whether there is a row."""
+    if name == "speech":
+        for split in (*data.speech.splits, data.speech.evaluation_split):
+            librispeech.find(place, split)
+    elif name == "text":
+        next(magpie.texts(magpie.find(place), bool(data.text.excluded_categories)), None)
+    elif name == "ifeval":
+        ifeval.read_rows(published.prompts_file(place))
+    else:
+        question_sets.check(name, place)

@@ -44,6 +44,9 @@ SETTINGS = (
     "chat_template.jinja",
 )
 """What a model folder holds beside its weights."""
+TOKENIZERS = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"))
+"""Files of which a tokenizer is made: all of one of these."""
+TEMPLATES = ("chat_template.jinja", "chat_template.json")
 
 WANTED = ["model*.safetensors", INDEX, *SETTINGS]
 """Patterns of the files that are downloaded: neither pickles nor the second copy of the weights that some have."""
@@ -208,6 +211,7 @@ def write(source: Path, out: Path, shard_bytes: int = SHARD_BYTES) -> dict[str, 
     `SUPPORTED` models stay as they are. Tensors keep their type. Raises ValueError, one line, for a folder that is no
     such model, or is incomplete.
     """
+    check(source)
     architecture, config, layers = _settings(source)
     checkpoint = Checkpoint(source)
     expected = _shapes(config)
@@ -250,20 +254,46 @@ def write(source: Path, out: Path, shard_bytes: int = SHARD_BYTES) -> dict[str, 
     }
 
 
-def _settings(source: Path) -> tuple[str, Any, dict[int, int] | None]:
-    """Architecture, configuration of the text model, and (of a vision model) old -> new number of its layers."""
-    from transformers import AutoConfig, LlamaConfig
+def check(source: Path) -> None:
+    """Raise ValueError, one line, where a folder is no model that can be trained, as far as that is seen without
+    loading it: its configuration, whether weights and tokenizer are there, and a chat template."""
+    _architecture(source)
+    Checkpoint(source)
+    if not any(all((source / name).is_file() for name in names) for names in TOKENIZERS):
+        raise ValueError(f"{source} has no tokenizer: there is no {' and no '.join(names[0] for names in TOKENIZERS)}")
+    settings = source / "tokenizer_config.json"
+    told = _read_json(settings).get("chat_template") if settings.is_file() else None
+    if not told and not any((source / name).is_file() for name in TEMPLATES):
+        raise ValueError(f"{source} has no chat template: take a model that was trained to follow instructions")
 
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        read = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} is no JSON: {error}") from error
+    return read if isinstance(read, dict) else {}
+
+
+def _architecture(source: Path) -> str:
     if not (source / "config.json").is_file():
         raise ValueError(f"{source} has no config.json: it must be a model folder of transformers")
-    raw = json.loads((source / "config.json").read_text())
-    architecture = (raw.get("architectures") or ["none"])[0]
+    raw = _read_json(source / "config.json")
+    architecture: str = (raw.get("architectures") or ["none"])[0]
     if "quantization_config" in raw:
         raise ValueError(f"{source} is quantized; only unquantized weights can be trained in full")
     if architecture not in SUPPORTED + VISION:
         raise ValueError(
             f"{source} is a {architecture}; supported are {', '.join(SUPPORTED)} and the text part of {VISION[0]}"
         )
+    return architecture
+
+
+def _settings(source: Path) -> tuple[str, Any, dict[int, int] | None]:
+    """Architecture, configuration of the text model, and (of a vision model) old -> new number of its layers."""
+    from transformers import AutoConfig, LlamaConfig
+
+    architecture = _architecture(source)
     config: Any = AutoConfig.from_pretrained(source)
     if architecture in SUPPORTED:
         return architecture, config, None
@@ -328,8 +358,11 @@ def _keep_chat_template(source: Path, out: Path) -> None:
     from transformers import AutoTokenizer
 
     apart = out / "chat_template.json"
-    if AutoTokenizer.from_pretrained(out).chat_template is None and apart.is_file():
+    try:
+        template = AutoTokenizer.from_pretrained(out).chat_template
+    except Exception as error:  # of whatever library reads it, in several lines
+        first = (str(error).splitlines() or [""])[0]
+        raise ValueError(f"{source}: its tokenizer cannot be read ({type(error).__name__}: {first})") from error
+    if template is None and apart.is_file():
         (out / "chat_template.jinja").write_text(json.loads(apart.read_text())["chat_template"])
     apart.unlink(missing_ok=True)
-    if AutoTokenizer.from_pretrained(out).chat_template is None:
-        raise ValueError(f"{source} has no chat template: take a model that was trained to follow instructions")

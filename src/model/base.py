@@ -27,11 +27,14 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
     and text_tokens, which the plan was made with. Raises ValueError where the model cannot be had, is none that can be
     trained, or is another than the plan's.
     """
-    source = fetch(config["pretrained"], config["revision"])
-    context.report(done=0, total=2)
     plain = context.work / "plain"
     shutil.rmtree(plain, ignore_errors=True)
-    written = write(source, plain)
+    try:
+        source = fetch(config["pretrained"], config["revision"])
+        context.report(done=0, total=2)
+        written = write(source, plain)
+    except ValueError as error:
+        raise ValueError(f"model.pretrained: {error}") from error
     agree(plain, config["architecture"] or {})
     context.report(done=1, total=2)
     grown = extend(

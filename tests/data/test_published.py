@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from src.data import downloads, draw, jsonl, prompts, published, recordings, settings
 from src.data.settings import PublishedData
+from src.evaluate import question_sets
 from tests.data import published_files
 from tests.data.published_files import (
     COMMIT,
@@ -297,6 +298,22 @@ def broken(kind: str, folder: Path, config: dict[str, Any]) -> None:
         speech["path"] = str(folder / "none")
     elif kind == "no split":
         speech["splits"] = ["train-other-500"]
+    elif kind == "a split":
+        speech["path"] = str(home)
+    elif kind == "another split":
+        speech["path"], speech["splits"] = str(home), ["train.other.500"]
+    elif kind == "empty folder":
+        (folder / "empty").mkdir()
+        speech["path"] = str(folder / "empty")
+    elif kind == "no transcripts":
+        for file in home.glob("*/*/*.trans.txt"):
+            file.unlink()
+    elif kind == "null audio":
+        (folder / "train-clean-100.jsonl").write_text('{"audio": null, "text": "a"}\n{"audio": {}, "text": "b"}\n')
+        (folder / "test-clean.jsonl").write_text("")
+        speech["path"] = str(folder)
+    elif kind == "all spoken":
+        text["sqa_examples"] = 5000
     elif kind == "no flac":
         for file in home.glob("*/*/*.flac"):
             file.unlink()
@@ -331,13 +348,22 @@ def broken(kind: str, folder: Path, config: dict[str, Any]) -> None:
     ("kind", "message"),
     [
         ("no folder", r"data\.speech\.path is '.*none', and there is no such file or folder"),
-        ("no split", r"data\.speech\.path: .* does not have the split train-other-500: neither "),
+        ("no split", r"data\.speech\.path: .* does not have the split train-other-500: neither .*; the splits that it "
+                     r"has are ifeval, test-clean, train-clean-100$"),
+        ("a split", r"data\.speech\.path: .*; it is a split itself.* is asked for: .*files/LibriSpeech$"),
+        ("another split", r"data\.speech\.path: .*; it is a split itself.* is asked for: .*files/LibriSpeech$"),
+        ("empty folder", r"data\.speech\.path: .*empty does not have the split train-clean-100: .*; it has no split"),
+        ("no transcripts", r"data\.speech\.path: .*train-clean-100 there are \.flac files, but no \.trans\.txt beside"),
+        ("null audio", r"data\.speech\.path: 2 of 2 utterances cannot be used, the first being train-clean-100-1, no"),
+        ("all spoken", r"data\.text\.path: of the 40 rows of .*, none is left for pool \(sqa takes 40: lower data\.text"
+                       r"\.sqa_examples=5000\)"),
         ("no flac", r"data\.speech\.path: 8 of 8 utterances cannot be used, the first being 100-1240-0000, no audio"),
         ("no column", r"data\.speech\.path: .*0\.parquet: column 'text' is missing; there are audio, sentence"),
         ("no bytes", r"data\.speech\.path: .*0\.parquet: column 'audio' is string; it must hold the encoded bytes"),
         ("too long", r"data\.speech\.path: no utterance of train-clean-100 is left \(shorter than 9 s: 8\)"),
         ("no texts", r"data\.text\.path: .*ifeval\.jsonl, line 1: column 'input' or 'output' is missing"),
-        ("no category", r"data\.text\.path: .*t\.jsonl, line 1: column 'task_category' is missing; there are input, "),
+        ("no category", r"data\.text\.path: .*t\.jsonl, line 1: column 'task_category' is missing; there are input, "
+                        r"output, or set data\.text\.excluded_categories=\[\]"),
         ("no output", r"data\.text\.path: .*t\.jsonl, line 1: column 'input' or 'output' is missing; there are input"),
         ("nothing left", r"data\.text\.path: of the 40 rows of .*, none is left for sqa \(answer longer than 1 words"),
         ("silent questions", r"data\.questions\.llama_questions\.path: 2 of 2 questions have no audio"),
@@ -350,6 +376,36 @@ def test_what_is_missing_or_wrong_is_one_line_that_names_the_setting(tmp_path, c
     with pytest.raises(ValueError, match=f"^{message}") as error:
         run(config)
     assert "\n" not in str(error.value)
+
+
+def test_waves_beside_transcripts(config, run) -> None:
+    expected, _ = run(config)
+    home = Path(config["speech"]["path"]) / "LibriSpeech" / "train-clean-100"
+    for file in home.glob("*/*/*.flac"):
+        file.rename(file.with_suffix(".wav"))
+    out, summary = run(config)
+    assert summary["data"]["asr"] == {"kept": 8, "dropped": {}}
+    for one, other in zip(rows(out, "asr"), rows(expected, "asr"), strict=True):
+        assert one == other | {"audio": other["audio"].replace(".flac", ".wav")}
+        recordings.read(one["audio"], out)
+    first = sorted(home.glob("*/*/*.wav"))[0]
+    first.with_suffix(".flac").write_bytes(first.read_bytes())
+    assert rows(run(config)[0], "asr")[0]["audio"].endswith(".flac")
+
+
+def test_want_of_nltks_data_is_told_before_anything_long(tmp_path, config, run, monkeypatch) -> None:
+    """By the prompts that were drawn, and no others."""
+    file = tmp_path / "counted.jsonl"
+    counted = {"key": 7, "prompt": "Write two.", "instruction_id_list": ["length_constraints:number_sentences"],
+               "kwargs": [{"relation": "at least", "num_sentences": 2}]}  # fmt: skip
+    file.write_text(Path(config["ifeval"]["path"]).read_text() + json.dumps(counted) + "\n")
+    config["ifeval"]["path"] = str(file)
+    run(config | {"ifeval": config["ifeval"] | {"most": 1}})
+    monkeypatch.setattr("nltk.data.path", [])
+    monkeypatch.setattr(question_sets, "load", None)
+    monkeypatch.setattr(published.librispeech, "parts", None)
+    with pytest.raises(FileNotFoundError, match=r"^nltk's punkt_tab was not found.*key 7 is the first.*punkt_tab$"):
+        run(config)
 
 
 def compose(name: str, *overrides: str) -> dict[str, Any]:
@@ -413,7 +469,7 @@ def test_everything_from_the_cache_of_the_hub(tmp_path, config, run, monkeypatch
     for source in (config["speech"], config["text"], config["ifeval"], *config["questions"].values()):
         if isinstance(source, dict):
             source |= {"path": None, "revision": COMMIT}
-    with pytest.raises(ValueError, match=r"^fixie-ai/llama-questions is .* hub's cache.* by data\.questions\.llama"):
+    with pytest.raises(ValueError, match=r"^google/IFEval is .* hub's cache.* by data\.ifeval\.path"):
         run(config)
     speech = snapshot("openslr/librispeech_asr")
     make_librispeech_parquet(speech, "train.clean.100", SPOKEN)
