@@ -89,8 +89,9 @@ class AlignmentSettings:
     """"previous": silence belongs to the word before it (at the start: to the first); "drop": to none."""
 
     def __post_init__(self) -> None:
-        require(0 < self.min_similarity <= 1, "alignment.min_similarity", self.min_similarity, "above 0 and at most 1")
-        require(self.silence in SILENCES, "alignment.silence", self.silence, f"one of {', '.join(SILENCES)}")
+        similar = self.min_similarity
+        require(0 < similar <= 1, "aligner.alignment.min_similarity", similar, "above 0 and at most 1")
+        require(self.silence in SILENCES, "aligner.alignment.silence", self.silence, f"one of {', '.join(SILENCES)}")
 
 
 @dataclass

@@ -82,6 +82,13 @@ def test_numbers_that_are_wrong() -> None:
             kind(**settings)
 
 
+def test_settings_of_the_aligner_are_named_with_it() -> None:
+    for wrong in ("min_similarity=0", "silence=next"):
+        name, value = wrong.split("=")
+        with pytest.raises(ValueError, match=rf"^aligner\.alignment\.{name} = '?{value}"):
+            composed("paper", f"speech.aligner.alignment.{wrong}")
+
+
 def test_every_step_names_settings_as_they_are_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     jsonl.write(tmp_path / "eval_asr.jsonl", [])
     inputs = {"corpus": tmp_path, "encoder": tmp_path, "quantizer": tmp_path}
