@@ -6,6 +6,7 @@ work first). When one fails, the rest goes on. Whatever interrupts the run, the 
 complete.
 """
 
+import math
 import multiprocessing
 import os
 import signal
@@ -32,11 +33,14 @@ from src.grid.plan import Entry, Plan, alone
 from src.grid.processes import ending, fork_server
 from src.grid.store import Store
 from src.report.stream import streamed
+from src.train.requirements import answers, refusal, requirements
 
 Process = ForkServerProcess | SpawnProcess
 
 GRACE = 5.0
 """Seconds that an interrupted step gets to end by itself."""
+NAMED = 12
+"""Steps that are named where many could not be run."""
 
 
 class LocalLauncher(GridLauncher):
@@ -57,17 +61,38 @@ class LocalLauncher(GridLauncher):
         self.devices = usable(self.gpus)
 
     def show(self, grid: Grid, console: Console) -> None:
-        """The plan."""
+        """The plan, and whether the GPUs here could compute it."""
         console.print(plan_table(grid.plan, self.workers, grid.store.damaged, len(self.devices or ())))
+        if fault := self.fault(grid):
+            text = f"\nNot on this machine: {fault}"
+            console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
     def run(self, grid: Grid, console: Console) -> None:
-        """Run the plan, write the report. Exits as run_grid() does. Raises ConfigError where a step has more ranks than
-        there are GPUs."""
-        wide = [e.step for e in grid.plan.missing() if self.devices and BODIES[e.step.kind].gpu]
-        if wide and (most := max(step.ranks for step in wide)) > len(self.devices or ()):
-            raise ConfigError(f"train.ranks={most}: there are {len(self.devices or ())} GPUs, and each rank needs one; "
-                              "hydra.launcher.gpus=0 computes without")  # fmt: skip
+        """Run the plan, write the report. Exits as run_grid() does. Raises ConfigError where the GPUs here are not what
+        the plan needs."""
+        if fault := self.fault(grid):
+            raise ConfigError(fault)
         run_grid(grid, self.workers, console, self.devices)
+
+    def fault(self, grid: Grid) -> str | None:
+        """Why the GPUs here cannot compute what is missing, and what to do; None if they can, or are not to be used."""
+        wide = [entry.step for entry in grid.plan.missing() if BODIES[entry.step.kind].gpu]
+        if not wide or self.gpus == 0:
+            return None
+        if not self.devices:
+            if self.gpu.memory_gb is None and not any(row.config.get("gpu") for row in grid.plan.rows):
+                return None
+            return ("the plan is for a GPU (gpu), and there is none here: run it where there is one, hand it to a "
+                    "cluster (hydra/launcher=slurm_gpu), or compute it without (hydra.launcher.gpus=0)")  # fmt: skip
+        most, count = max(step.ranks for step in wide), len(self.devices)
+        if most > count:
+            return f"train.ranks={most}: there are {count} GPUs here, and each rank needs one: set train.ranks={count}"
+        sizes = [(device.memory_gb, device.name) for device in visible()[:count] if device.memory_gb is not None]
+        if not sizes:
+            return None
+        memory, name = min(sizes)
+        here = {"name": name, "memory_gb": math.floor(10 * memory) / 10}
+        return refusal(requirements(grid.plan, grid.store, here), answers(grid.plan, here))
 
 
 def usable(gpus: int | None) -> list[str] | None:
@@ -110,7 +135,9 @@ def run_grid(grid: Grid, workers: int, console: Console, devices: Sequence[str] 
         text = f"failed: {name}: {reason}\n  {file}"
         console.print(text, style="bold red", markup=False, highlight=False, soft_wrap=True)
     if outcome.blocked:
-        text = f"not run, because of that: {', '.join(grid.plan[name].label for name in outcome.blocked)}"
+        labels = [grid.plan[name].label for name in outcome.blocked]
+        more = f" and {len(labels) - NAMED} more" if len(labels) > NAMED else ""
+        text = f"not run, because of that: {', '.join(labels[:NAMED])}{more}"
         console.print(text, style="yellow", markup=False, highlight=False)
     if outcome.failed or not written:
         sys.exit(1)

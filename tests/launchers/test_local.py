@@ -360,3 +360,37 @@ def test_more_ranks_than_gpus_are_refused_before_anything_starts(tmp_path: Path)
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "train.ranks=4: there are 2 GPUs" in done.stderr
     assert not (tmp_path / "outputs").exists()
+
+
+SMALL = "0, GPU-aa11, NVIDIA GeForce RTX 4090, 24564, 8.9\n"
+
+
+@pytest.mark.parametrize(
+    ("cards", "more", "message"),
+    [
+        (0, [], "the plan is for a GPU (gpu), and there is none here"),
+        (1, [], "train.ranks=4: there are 1 GPUs here, and each rank needs one: set train.ranks=1"),
+        (4, [], "each of its 4 GPUs has 23.9"),
+        (0, ["hydra.launcher.gpus=0"], None),
+        (0, ["gpu=null"], None),
+    ],
+)
+def test_a_plan_for_other_gpus_than_there_are_is_not_begun(
+    cards: int, more: list[str], message: str | None, tmp_path: Path
+) -> None:
+    """Said below the plan too, whose exit code is that of the GPU that is named."""
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\ncat <<E\n" + SMALL * cards + "E\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    environment = {key: value for key, value in os.environ.items() if key != "CUDA_VISIBLE_DEVICES"}
+    environment["PATH"] = f"{tmp_path}{os.pathsep}{environment['PATH']}"
+    command = [sys.executable, "-m", "src.run", "strategy=none", "profile=paper", f"outputs={tmp_path / 'outputs'}",
+               "plan_only=true", *more]  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told = done.stdout.partition("Not on this machine: ")[2]
+    assert (message in " ".join(told.split())) if message else not told, done.stdout[-1500:]
+    if message:
+        command.remove("plan_only=true")
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 1 and message in done.stderr, done.stderr
+    assert not (tmp_path / "outputs").exists()
