@@ -55,7 +55,7 @@ class Settings:
     srun: list[str] = field(default_factory=list)
     python: str | None = None
     gpu: dict[str, Any] = field(default_factory=dict)
-    """What training is checked to fit on: name and memory_gb; jobs are asked for with `gpus_per_node`."""
+    """What plans are checked to fit on: name and memory_gb; jobs are asked for with `gpus_per_node`."""
     resources: dict[str, Any] = field(default_factory=dict)
     pack_minutes: float = 10.0
     array_parallelism: int = 256

@@ -376,8 +376,7 @@ def _answers_refusal(found: Iterable[Answers]) -> str | None:
         f"{worst.step.name} needs {worst.memory.total / GIB:.1f} GiB, and its GPU has {worst.gpu.memory_gb:g} "
         "(hydra.launcher.gpu, or else gpu)"
     )
-    if len(tight) > 1:
-        line = f"{line}; nor do {len(tight) - 1} other such steps fit"
+    line += _others(len(tight) - 1)
     for helped in worst.remedies():
         after = [_answering_like(each, helped) for each in missing]
         if all(each.fits for each in after):
@@ -385,6 +384,10 @@ def _answers_refusal(found: Iterable[Answers]) -> str | None:
             told += [f"speech.recognizer.dtype={helped.dtype}"] if helped.dtype != worst.dtype else []
             return f"{line}; with {' '.join(told)} they need {max(each.memory.total for each in after) / GIB:.1f}"
     return f"{line}; no setting brings it below: larger GPUs, or a smaller model"
+
+
+def _others(number: int) -> str:
+    return f"; nor {'does another step' if number == 1 else f'do {number} other steps'} fit" if number else ""
 
 
 def _answering_like(each: Answers, helped: Answers) -> Answers:
@@ -403,8 +406,7 @@ def _training_refusal(found: Iterable[Requirement]) -> str | None:
         f"{worst.step.name} needs {worst.memory.total / GIB:.1f} GiB, and {gpus} {worst.gpu.memory_gb:g} "
         "(hydra.launcher.gpu, or else gpu)"
     )
-    if len(tight) > 1:
-        line = f"{line}; nor do {len(tight) - 1} other steps fit"
+    line += _others(len(tight) - 1)
     alike = [each for each in missing if each.common == worst.common]
     helped = remedy(alike)
     if helped is None:
