@@ -58,6 +58,12 @@ class GridLauncher(Launcher):
                 console.print(needs_table(needed, asked))
         if refused:
             raise ConfigError(refused)
+        fault = self.fault(grid)
+        if fault and grid.plan_only:
+            text = f"\nIt would not be begun: {fault}"
+            console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        elif fault:
+            raise ConfigError(fault)
         if not grid.plan_only:
             if any(not each.cached for each in needed) or any(not each.cached for each in asked):
                 console.print(verdict(needed, asked), highlight=False)
@@ -69,6 +75,10 @@ class GridLauncher(Launcher):
 
     def check(self) -> None:
         """Raise ConfigError for a wrong setting of the launcher."""
+        raise NotImplementedError
+
+    def fault(self, grid: "Grid") -> str | None:
+        """Why what is missing cannot be computed here, in one line with what to do; None if it can."""
         raise NotImplementedError
 
     def show(self, grid: "Grid", console: Console) -> None:

@@ -32,6 +32,7 @@ from src.grid.execute import Watch, failure_file, failure_reason, log_file, unwa
 from src.grid.plan import Entry, Plan, alone
 from src.grid.processes import ending, fork_server
 from src.grid.store import Store
+from src.machine.software import packages_asked_for
 from src.report.stream import streamed
 from src.train.requirements import answers, refusal, requirements
 
@@ -61,21 +62,19 @@ class LocalLauncher(GridLauncher):
         self.devices = usable(self.gpus)
 
     def show(self, grid: Grid, console: Console) -> None:
-        """The plan, and whether the GPUs here could compute it."""
+        """The plan."""
         console.print(plan_table(grid.plan, self.workers, grid.store.damaged, len(self.devices or ())))
-        if fault := self.fault(grid):
-            text = f"\nNot on this machine: {fault}"
-            console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
     def run(self, grid: Grid, console: Console) -> None:
-        """Run the plan, write the report. Exits as run_grid() does. Raises ConfigError where the GPUs here are not what
-        the plan needs."""
-        if fault := self.fault(grid):
-            raise ConfigError(fault)
+        """Run the plan, write the report. Exits as run_grid() does."""
         run_grid(grid, self.workers, console, self.devices)
 
     def fault(self, grid: Grid) -> str | None:
-        """Why the GPUs here cannot compute what is missing, and what to do; None if they can, or are not to be used."""
+        """What is missing here of packages and GPUs. `gpus=0` is to do without GPUs, whatever the plan says."""
+        rows = grid.plan.rows if grid.plan.missing() else ()
+        wanting = [found for row in rows for found in packages_asked_for(row.config) if found.state == "no"]
+        if wanting:
+            return f"{wanting[0].text}: {wanting[0].remedy}"
         wide = [entry.step for entry in grid.plan.missing() if BODIES[entry.step.kind].gpu]
         if not wide or self.gpus == 0:
             return None

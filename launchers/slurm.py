@@ -31,6 +31,7 @@ from launchers.grid import Grid, GridLauncher, freeze, named_gpu, point_latest, 
 from launchers.resources import REPORT, Resources, Settings
 from launchers.view import duration, plan_table, run_name, shards
 from src.config import typed
+from src.grid.bodies import BODIES
 from src.grid.errors import ConfigError
 from src.grid.execute import failure_file
 from src.grid.job import REQUEUE, WARNING, Job, jobs_folder
@@ -69,6 +70,16 @@ class SlurmLauncher(GridLauncher):
         """The settings of the site."""
         self.settings = typed(Settings, OmegaConf.to_container(OmegaConf.create(self.given)), "hydra.launcher")
         self.gpu = named_gpu(self.settings.gpu)
+
+    def fault(self, grid: Grid) -> str | None:
+        """Jobs that compute with a model for which a GPU is named, and get none."""
+        kinds = dict.fromkeys(entry.step.kind for entry in grid.plan.missing() if BODIES[entry.step.kind].gpu)
+        without = [kind for kind in kinds if not self.settings.of_kind(kind).gpus_per_node]
+        if not without or not any(row.config.get("gpu") for row in grid.plan.rows):
+            return None
+        return (f"the plan is for a GPU (gpu), and jobs of {', '.join(without)} have none: take "
+                "hydra/launcher=slurm_gpu, or set hydra.launcher.resources.KIND.gpus_per_node; gpu=null computes "
+                "without")  # fmt: skip
 
     def show(self, grid: Grid, console: Console) -> None:
         """The plan, and the jobs that it would become."""

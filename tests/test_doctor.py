@@ -225,11 +225,11 @@ def test_a_setting_that_needs_a_package_asks_for_it(
 ) -> None:
     paper = ["profile=paper", override.removeprefix("+")]
     monkeypatch.setattr(software, "installed", lambda name: None)
-    (missing,) = software._extras(cell(*paper))
+    (missing,) = software.packages_asked_for(cell(*paper))
     assert missing.state == "no" and f"pip install {package}" in missing.remedy
     monkeypatch.setattr(software, "installed", lambda name: "1.2")
-    assert states(software._extras(cell(*paper))) == ["ok"]
-    assert software._extras(cell("profile=paper")) == []
+    assert states(software.packages_asked_for(cell(*paper))) == ["ok"]
+    assert software.packages_asked_for(cell("profile=paper")) == []
 
 
 def smi(folder: Path, *gpus: str) -> str:

@@ -23,7 +23,7 @@ def software(cell: Mapping[str, Any], needs_gpu: bool) -> list[Finding]:
         _python(project["requires-python"]),
         *_packages(project["dependencies"]),
         *_compiler(needs_gpu),
-        *_extras(cell),
+        *packages_asked_for(cell),
         *_data(cell),
         *_licences(cell),
     ]
@@ -80,7 +80,7 @@ def _compiler(needed: bool) -> list[Finding]:
     return [note("no C++ compiler; nothing here needs one without a GPU")]
 
 
-def _extras(cell: Mapping[str, Any]) -> list[Finding]:
+def packages_asked_for(cell: Mapping[str, Any]) -> list[Finding]:
     """Packages that are not in pyproject.toml, where a setting asks for them."""
     asked = []
     train, aligner = cell["train"], cell["speech"].get("aligner") or {}

@@ -372,6 +372,9 @@ SMALL = "0, GPU-aa11, NVIDIA GeForce RTX 4090, 24564, 8.9\n"
         (1, [], "train.ranks=4: there are 1 GPUs here, and each rank needs one: set train.ranks=1"),
         (4, [], "each of its 4 GPUs has 23.9"),
         (0, ["hydra.launcher.gpus=0"], None),
+        (0, ["hydra.launcher.gpus=0", "train.fused_loss=true"], "fused_loss=true needs liger-kernel: pip"),
+        (0, ["hydra/launcher=slurm"], "jobs of utterances, train, generate have none: take hydra/launcher=slurm_gpu"),
+        (0, ["hydra/launcher=slurm_gpu"], None),
         (0, ["gpu=null"], None),
     ],
 )
@@ -387,7 +390,7 @@ def test_a_plan_for_other_gpus_than_there_are_is_not_begun(
                "plan_only=true", *more]  # fmt: skip
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    told = done.stdout.partition("Not on this machine: ")[2]
+    told = done.stdout.partition("It would not be begun: ")[2]
     assert (message in " ".join(told.split())) if message else not told, done.stdout[-1500:]
     if message:
         command.remove("plan_only=true")
