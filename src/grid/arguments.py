@@ -23,7 +23,7 @@ def matching(text: str, names: Iterable[str]) -> list[str]:
 
 def unknown(name: str, settings: Mapping[str, Any]) -> str:
     """One line on a setting that does not exist: which ones have a similar name, or else what stands in its place."""
-    known = list(_names(settings, ""))
+    known = [other for other in _names(settings, "") if not name.startswith(f"{other}.")]
     if close := difflib.get_close_matches(name, known, n=3, cutoff=0.7):
         return f"{name} is no setting; did you mean {' or '.join(close)}?"
     section: Any = settings

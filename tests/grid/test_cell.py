@@ -221,7 +221,7 @@ def test_published_data_and_components_share_one_plan(profile: str) -> None:
 def test_the_sizes_that_a_plan_assumes_are_in_no_fingerprint() -> None:
     plain, other = (
         row(compose("config", overrides=["profile=paper", *more]))
-        for more in ([], ["expected.asr.tokens=1", "gpu={name: A100, memory_gb: 80}"])
+        for more in ([], ["expected.asr.examples=1", "gpu={name: A100, memory_gb: 80}"])
     )
     assert plain.evaluate.fingerprint == other.evaluate.fingerprint
 
