@@ -59,7 +59,8 @@ def parts(folder: Path, split: str, name: Name) -> list[Part]:
     if pattern.endswith(".parquet"):
         return [partial(_from_parquet, file, name) for file in files if _checked(file)]
     if pattern.endswith(".trans.txt"):
-        return [partial(_from_chapter, file, name) for file in files]
+        chapters = (chapter for chapter in root.glob(pattern.removesuffix("/*.trans.txt")) if chapter.is_dir())
+        return [partial(_from_chapter, chapter, name) for chapter in sorted(chapters)]
     return [part for file in files for part in _lines(file, name)]
 
 
@@ -136,14 +137,15 @@ def _utterance(id: str, text: str | None, audio: str, source: Any) -> Utterance:
     return Utterance(id, text, audio, seconds, fault)
 
 
-def _from_chapter(transcript: Path, name: Name) -> list[Utterance]:
+def _from_chapter(chapter: Path, name: Name) -> list[Utterance]:
+    files = sorted(chapter.iterdir())
     texts = {}
-    for line in transcript.read_text(encoding="utf-8").splitlines():
-        id, _, text = line.strip().partition(" ")
-        if id:
-            texts[id] = text
-    files = {file.name: file for file in transcript.parent.iterdir()}
-    audio = {file.stem: file for suffix in reversed(AUDIO) for file in files.values() if file.suffix == suffix}
+    for transcript in (file for file in files if file.name.endswith(".trans.txt")):
+        for line in transcript.read_text(encoding="utf-8").splitlines():
+            id, _, text = line.strip().partition(" ")
+            if id:
+                texts[id] = text
+    audio = {file.stem: file for suffix in reversed(AUDIO) for file in files if file.suffix == suffix}
     return [
         _utterance(id, texts.get(id), name(audio[id]) if id in audio else "", audio.get(id))
         for id in sorted(texts.keys() | audio.keys())

@@ -199,6 +199,15 @@ def test_lines_that_lack_something(tmp_path, config, run) -> None:
     np.testing.assert_allclose(recordings.read(last["audio"], out), SPOKEN[2][1], atol=1e-4)
 
 
+def test_a_chapter_without_its_transcripts_is_counted(tmp_path, config, run) -> None:
+    root = Path(config["speech"]["path"])
+    (first, *_) = sorted(root.rglob("train-clean-100/**/*.trans.txt"))
+    lost = len(list(first.parent.glob("*.flac")))
+    first.unlink()
+    _, summary = run(config)
+    assert summary["data"]["asr"]["dropped"] == {"no transcript": lost} and lost == 3
+
+
 def test_what_magpie_has_that_is_not_spoken(tmp_path, config, run) -> None:
     long = " ".join(["word"] * 30)
     extra = [
