@@ -134,6 +134,8 @@ def _from_parquet(name: str, source: str, audio: bool, dataset: str, files: Any,
     import datasets
 
     published = SETS[name]
+    if dataset == "parquet":
+        datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # no word to the hub of a user's own files
     table: Any = datasets.load_dataset(dataset, data_files=files, split=published.split, **options)
     _require(source, published, table.column_names)
     hearable = audio and published.audio in table.column_names
