@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import traceback
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -73,21 +74,21 @@ class GridLauncher(Launcher):
             for o, c in zip(job_overrides, grid.cells, strict=True)
         ]
 
+    @abstractmethod
     def check(self) -> None:
         """Raise ConfigError for a wrong setting of the launcher."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fault(self, grid: "Grid") -> str | None:
         """Why what is missing cannot be computed here, in one line with what to do; None if it can."""
-        raise NotImplementedError
 
+    @abstractmethod
     def show(self, grid: "Grid", console: Console) -> None:
         """Print what would be run."""
-        raise NotImplementedError
 
+    @abstractmethod
     def run(self, grid: "Grid", console: Console) -> None:
         """Run the plan, or hand it on."""
-        raise NotImplementedError
 
 
 def named_gpu(given: object) -> Gpu:

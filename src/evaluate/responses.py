@@ -203,24 +203,19 @@ def ask(
 ) -> None:  # fmt: skip
     """Write the responses to examples of a task, the first of which has the place `first`, and the spoken answers to
     those whose ids are in `kept`."""
-    jsonl.write(out / RESPONSES, answers(task, respond, listener, examples, first, kept, out / AUDIO))
-
-
-def answers(
-    task: str, respond: Respondent, listener: Listener | None, examples: Sequence[Row], first: int, kept: set[str],
-    audio: Path,
-) -> list[Row]:  # fmt: skip
-    """These responses."""
     if task == "t2t":
-        return text_questions(respond, examples, first)
-    if task == "ifeval":
-        return instructions(respond, examples, first)
-    if task == "asr":
-        return recognition(respond, examples, first)
-    assert listener is not None
-    if task == "tts":
-        return synthesis(respond, listener, examples, first)
-    return spoken_questions(respond, listener, examples, first, kept, audio)
+        rows = text_questions(respond, examples, first)
+    elif task == "ifeval":
+        rows = instructions(respond, examples, first)
+    elif task == "asr":
+        rows = recognition(respond, examples, first)
+    else:
+        assert listener is not None
+        if task == "tts":
+            rows = synthesis(respond, listener, examples, first)
+        else:
+            rows = spoken_questions(respond, listener, examples, first, kept, out / AUDIO)
+    jsonl.write(out / RESPONSES, rows)
 
 
 def _examples(task: str, settings: Settings, inputs: Mapping[str, Path]) -> list[Row]:

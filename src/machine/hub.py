@@ -4,7 +4,6 @@ A token is looked for, and never shown.
 """
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
 from functools import cache
@@ -16,13 +15,11 @@ from src.grid.plan import Plan
 from src.grid.step import canonical
 from src.machine.finding import Finding, no, note, ok, unknown
 from src.machine.sources import INDEX, Source
-from src.model.hub import fetching
+from src.model.hub import ADDRESS, REPOSITORY, fetching, page
 
 TIMEOUT = 5.0
 """Seconds that an answer may take."""
 WEIGHTS = ("*.safetensors", "*.bin")
-ADDRESS = re.compile(r"https?://")
-REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 FETCHING = ("backbone", "pretrained", "datasets")
 """Kinds of steps that download."""
 
@@ -77,10 +74,6 @@ def _described(source: Source, gigabytes: float | None, licence: str | None) -> 
     return f"{size}; {licence or 'its license is not known here: see its page'}"
 
 
-def _page(source: Source) -> str:
-    return f"https://huggingface.co/{'datasets/' if source.kind == 'dataset' else ''}{source.where}"
-
-
 def _token(wanted: Iterable[Source]) -> Finding:
     from huggingface_hub import get_token
 
@@ -89,7 +82,7 @@ def _token(wanted: Iterable[Source]) -> Finding:
     gated = [source for source in wanted if source.gated and _is_repository(source.where) and not _cached(source)]
     if not gated:
         return note("no token of the Hugging Face hub is configured; nothing here needs one")
-    remedy = f"accept the license at {_page(gated[0])}, then set HF_TOKEN or run `hf auth login`"
+    remedy = f"accept the license at {page(gated[0].where, gated[0].kind)}, then set HF_TOKEN or run `hf auth login`"
     return no(f"no token of the Hugging Face hub, and {gated[0].where} is gated", remedy)
 
 
@@ -144,17 +137,17 @@ def _repository(source: Source) -> tuple[Finding, float]:
         remedy = f"where there is a network, `{command}`, and copy the cache (HF_HOME) here; or set " \
                  f"{source.setting} to a local copy"  # fmt: skip
         return no(f"{name} is not in the hub's cache, and {away} ({told})", remedy), source.gigabytes or 0.0
-    api = HfApi()
+    api, shown = HfApi(), page(source.where, source.kind)
     try:
         api.auth_check(source.where, repo_type=source.kind)
         info = api.repo_info(
             source.where, repo_type=source.kind, revision=source.revision, timeout=TIMEOUT, files_metadata=True
         )
     except errors.GatedRepoError:
-        remedy = f"accept the license at {_page(source)} with the account of your token (HF_TOKEN, or `hf auth login`)"
+        remedy = f"accept the license at {shown} with the account of your token (HF_TOKEN, or `hf auth login`)"
         return no(f"{name} is gated, and not open to you ({told})", remedy), source.gigabytes or 0.0
     except errors.RevisionNotFoundError:
-        return no(f"{name} has no revision {source.revision}", f"look at {_page(source)}/commits/main"), 0.0
+        return no(f"{name} has no revision {source.revision}", f"look at {shown}/commits/main"), 0.0
     except errors.RepositoryNotFoundError:
         return no(f"{name} is not on the hub, or private", "check its name, or set HF_TOKEN"), 0.0
     except Exception as error:  # a hub that answers something else, or stops to answer

@@ -171,9 +171,8 @@ def _data(data: Mapping[str, Any]) -> list[Source]:
     for name in ("speech", "text", "ifeval", *SETS):
         section = data["questions"][name] if name in SETS else data[name]
         if section["path"] is not None:
-            place = f"questions.{name}" if name in SETS else name
             check = partial(_looked_into, name, made)
-            found.append(Source(f"data.{place}.path", section["path"], stays=name == "speech", check=check))
+            found.append(Source(published.setting(name), section["path"], stays=name == "speech", check=check))
     return found
 
 

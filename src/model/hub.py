@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 ADDRESS = re.compile(r"https?://")
+REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def snapshot(source: str, patterns: Sequence[str], revision: str | None = None, kind: str = "model") -> Path:
@@ -22,17 +23,16 @@ def snapshot(source: str, patterns: Sequence[str], revision: str | None = None, 
     """
     if Path(source).expanduser().is_dir():
         return Path(source).expanduser()
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", source) is None:
+    if REPOSITORY.fullmatch(source) is None:
         raise ValueError(f"{source} is neither a folder nor the id of a hub repository (OWNER/NAME)")
     from huggingface_hub import errors, snapshot_download
 
-    page = f"https://huggingface.co/{'datasets/' if kind == 'dataset' else ''}{source}"
     try:
         return Path(snapshot_download(source, revision=revision, allow_patterns=list(patterns), repo_type=kind))
     except errors.GatedRepoError as error:
         raise ValueError(
-            f"{source} is gated: accept its license at {page}, then set HF_TOKEN to a token of that account or run "
-            "`hf auth login`"
+            f"{source} is gated: accept its license at {page(source, kind)}, then set HF_TOKEN to a token of that "
+            "account or run `hf auth login`"
         ) from error
     except errors.RevisionNotFoundError as error:
         raise ValueError(f"{source} has no revision {revision} on the hub") from error
@@ -47,6 +47,11 @@ def snapshot(source: str, patterns: Sequence[str], revision: str | None = None, 
         ) from error
     except OSError as error:
         raise ValueError(f"{source} cannot be downloaded: {str(error).splitlines()[0]}") from error
+
+
+def page(source: str, kind: str) -> str:
+    """Where a repository of the hub is shown."""
+    return f"https://huggingface.co/{'datasets/' if kind == 'dataset' else ''}{source}"
 
 
 def fetching(source: str, patterns: Sequence[str], revision: str | None = None, kind: str = "model") -> str:

@@ -16,6 +16,7 @@ from src.data import jsonl, prompts
 from src.grid.cell import Row
 from src.grid.step import Step, closure
 from src.grid.store import Store
+from src.model.hub import REPOSITORY
 from src.report.lines import Line, scores_of
 from src.report.table import columns, percent
 
@@ -59,7 +60,7 @@ def base_model(row: Row) -> str | None:
 
 def on_hub(base: str) -> bool:
     """Whether a published model is named by its repository, and not by a folder."""
-    return re.fullmatch(r"[\w.-]+/[\w.-]+", base) is not None and not Path(base).is_dir()
+    return REPOSITORY.fullmatch(base) is not None and not Path(base).is_dir()
 
 
 def render(line: Line, row: Row, store: Store, folder: Path) -> str:

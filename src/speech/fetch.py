@@ -169,7 +169,7 @@ def speecht5(config: Mapping[str, Any], sources: Sources, out: Path) -> None:
     folder, _ = sources.model(folders.HIFIGAN, settings.vocoder, settings.vocoder_revision, named)
     read_model(SpeechT5HifiGan, folder, named, settings.vocoder, dtype="auto").save_pretrained(out / HIFIGAN)
     reference = settings.xvectors
-    if Path(reference).expanduser().is_file() or not re.fullmatch(r"[\w.-]+/[\w.-]+", reference):
+    if Path(reference).expanduser().is_file() or not hub.REPOSITORY.fullmatch(reference):
         path = sources.file(reference, "synthesizer.xvectors")
     else:
         path = sources.dataset(reference, XVECTORS, "synthesizer.xvectors")

@@ -8,6 +8,7 @@ An artifact holds Arrow files, in the format that `datasets.Dataset.from_file` r
 """
 
 import itertools
+from abc import abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -100,9 +101,9 @@ class Lazy(Sequence[Example]):
     lengths: np.ndarray
     """Tokens of each."""
 
+    @abstractmethod
     def one(self, i: int) -> Example:
         """The example at a place from 0 up."""
-        raise NotImplementedError
 
     def __len__(self) -> int:
         return len(self.lengths)

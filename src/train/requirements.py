@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -360,6 +360,9 @@ def _taken(lengths: Sequence[float], longest: float) -> tuple[float, float]:
     return share / (len(lengths) - 1), tokens / (len(lengths) - 1)
 
 
+Needing = TypeVar("Needing", Requirement, Answers)
+
+
 def refusal(found: Iterable[Requirement], answering: Iterable[Answers] = ()) -> str | None:
     """One line on the step that needs most and does not fit, and what would make all fit, of training and of answering;
     None if all that are still to be computed do."""
@@ -368,15 +371,10 @@ def refusal(found: Iterable[Requirement], answering: Iterable[Answers] = ()) -> 
 
 def _answers_refusal(found: Iterable[Answers]) -> str | None:
     missing = [each for each in found if not each.cached]
-    tight = [each for each in missing if not each.fits]
-    if not tight:
+    worst = _worst(missing)
+    if worst is None:
         return None
-    worst = max(tight, key=lambda each: each.memory.total)
-    line = (
-        f"{worst.step.name} needs {worst.memory.total / GIB:.1f} GiB, and its GPU has {worst.gpu.memory_gb:g} "
-        "(hydra.launcher.gpu, or else gpu)"
-    )
-    line += _others(len(tight) - 1)
+    line = _too_large(worst, missing, 1)
     for helped in worst.remedies():
         after = [_answering_like(each, helped) for each in missing]
         if all(each.fits for each in after):
@@ -386,8 +384,20 @@ def _answers_refusal(found: Iterable[Answers]) -> str | None:
     return f"{line}; no setting brings it below: larger GPUs, or a smaller model"
 
 
-def _others(number: int) -> str:
-    return f"; nor {'does another step' if number == 1 else f'do {number} other steps'} fit" if number else ""
+def _worst(missing: Sequence[Needing]) -> Needing | None:
+    """The one that needs most of those that do not fit."""
+    return max((each for each in missing if not each.fits), key=lambda each: each.memory.total, default=None)
+
+
+def _too_large(worst: Requirement | Answers, missing: Sequence[Requirement | Answers], gpus: int) -> str:
+    """What does not fit, and how many others do not."""
+    has = "its GPU has" if gpus == 1 else f"each of its {gpus} GPUs has"
+    others = sum(not each.fits for each in missing) - 1
+    told = f"; nor {'does another step' if others == 1 else f'do {others} other steps'} fit" if others else ""
+    return (
+        f"{worst.step.name} needs {worst.memory.total / GIB:.1f} GiB, and {has} {worst.gpu.memory_gb:g} "
+        f"(hydra.launcher.gpu, or else gpu){told}"
+    )
 
 
 def _answering_like(each: Answers, helped: Answers) -> Answers:
@@ -397,16 +407,10 @@ def _answering_like(each: Answers, helped: Answers) -> Answers:
 
 def _training_refusal(found: Iterable[Requirement]) -> str | None:
     missing = [each for each in found if not each.cached]
-    tight = [each for each in missing if not each.fits]
-    if not tight:
+    worst = _worst(missing)
+    if worst is None:
         return None
-    worst = max(tight, key=lambda each: each.memory.total)
-    gpus = "its GPU has" if worst.training.gpus == 1 else f"each of its {worst.training.gpus} GPUs has"
-    line = (
-        f"{worst.step.name} needs {worst.memory.total / GIB:.1f} GiB, and {gpus} {worst.gpu.memory_gb:g} "
-        "(hydra.launcher.gpu, or else gpu)"
-    )
-    line += _others(len(tight) - 1)
+    line = _too_large(worst, missing, worst.training.gpus)
     alike = [each for each in missing if each.common == worst.common]
     helped = remedy(alike)
     if helped is None:
