@@ -8,13 +8,13 @@ hold them (`pool_with_evaluation_facts.jsonl`) is there for comparison.
 import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from src.data import facts, instructions, jsonl
 from src.data.facts import TABLES, Fact
 from src.data.prompts import ASR_INSTRUCTIONS, SEPARATOR, TTS_INSTRUCTIONS
+from src.data.settings import ClosedDomain
 from src.data.words import split_words
 
 Message = dict[str, str]
@@ -29,31 +29,6 @@ SPELL_REQUESTS = ("spell the words", "give the letters of")
 READ_REQUESTS = ("what is spelled", "read the letters")
 
 
-@dataclass(frozen=True)
-class CorpusConfig:
-    seed: int
-    evaluation_facts: int
-    """Facts of each table that are kept for evaluation."""
-    base_texts: int
-    base_instruction_share: float
-    base_echo_share: float
-    """Share of the questions that are to be repeated before they are answered, as SQA responses do."""
-    base_spellings: int
-    turns: int
-    """Longest conversation, in exchanges."""
-    conversation_words: int
-    """Longest conversation, in words."""
-    pool_texts: int
-    pool_instruction_share: float
-    asr_sentences: int
-    tts_sentences: int
-    sqa_questions: int
-    fit_utterances: int
-    evaluation_instructions: int
-    evaluation_sentences: int
-    """Drawn for the models' recognition and synthesis; those that are spoken in training are left out."""
-
-
 def exchange(user: str, assistant: str) -> Turns:
     return [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
 
@@ -61,7 +36,7 @@ def exchange(user: str, assistant: str) -> Turns:
 class Writer:
     """Draws the examples of one corpus; every list has a random generator of its own."""
 
-    def __init__(self, config: CorpusConfig):
+    def __init__(self, config: ClosedDomain):
         self.config = config
         drawn = {table: facts.split(table, config.evaluation_facts, config.seed) for table in TABLES}
         self.evaluation: dict[str, list[Fact]] = {table: held for table, (held, _) in drawn.items()}
@@ -145,9 +120,8 @@ def text_words(writer: Writer, lists: Sequence[Sequence[Turns]]) -> list[str]:
     return sorted(seen)
 
 
-def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: Any) -> dict[str, Any]:
-    """Write every list of the corpus into `out` (the files are described in docs/artifacts.md)."""
-    settings = CorpusConfig(**config)
+def write(settings: ClosedDomain, out: Path) -> dict[str, Any]:
+    """Write every list of the corpus into `out` (the files are described in docs/artifacts.md); returns their counts."""
     writer = Writer(settings)
 
     rng = writer.generator("evaluation")

@@ -1,4 +1,4 @@
-"""The settings of published data (src/data/published.py), and their checks. Light: a plan is checked with them.
+"""The settings of data: the closed domain's (src/data/corpus.py) and published data's (src/data/published.py).
 
 Everything with a `path` is read from there, a file or a folder, and the hub is not asked. Without one it comes from the
 Hugging Face hub at `revision`, a commit, since a branch may move. What a local folder holds is not part of a step's
@@ -12,7 +12,42 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from src.speech.settings import require
+from src.checks import positive, require, share
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClosedDomain:
+    """Sizes of the corpus that is written here, about a small world of facts."""
+
+    name: str = "closed_domain"
+    seed: int
+    evaluation_facts: int
+    """Facts of each table that are kept for evaluation."""
+    base_texts: int
+    base_instruction_share: float
+    base_echo_share: float
+    """Share of the questions that are to be repeated before they are answered, as SQA responses do."""
+    base_spellings: int
+    turns: int
+    """Longest conversation, in exchanges."""
+    conversation_words: int
+    """Longest conversation, in words."""
+    pool_texts: int
+    pool_instruction_share: float
+    asr_sentences: int
+    tts_sentences: int
+    sqa_questions: int
+    fit_utterances: int
+    evaluation_instructions: int
+    evaluation_sentences: int
+    """Drawn for the models' recognition and synthesis; those that are spoken in training are left out."""
+
+    def __post_init__(self) -> None:
+        positive(self, *(f.name for f in fields(self) if f.name not in ("name", "seed") and f.type is int))
+        share(self, "base_instruction_share", "base_echo_share", "pool_instruction_share")
+        right = f"at most data.asr_sentences={self.asr_sentences}, whose first sentences it takes"
+        require(self.tts_sentences <= self.asr_sentences, "tts_sentences", self.tts_sentences, right)
+        require(self.evaluation_facts < 384, "evaluation_facts", self.evaluation_facts, "below 384, all there are")
 
 
 @dataclass

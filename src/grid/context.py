@@ -1,4 +1,4 @@
-"""What a body knows of its surroundings: scratch space that outlives a killed attempt, where to tell progress, and
+"""What a running step knows of its surroundings: scratch space that outlives a killed attempt, where to tell progress, and
 whether it is asked to stop."""
 
 import json
@@ -21,7 +21,7 @@ _stop_deferred = False
 
 
 def listen_for_stop() -> None:
-    """SIGTERM asks this process to end: at once, or, within Context.deferred_stop(), when the body is ready to."""
+    """SIGTERM asks this process to end: at once, or, within Context.deferred_stop(), when the step is ready to."""
     signal.signal(signal.SIGTERM, _stop)
 
 
@@ -51,7 +51,7 @@ def deferred_stop() -> Iterator[None]:
 
 
 class Context:
-    """Handed to a body as its last argument."""
+    """Handed to `Step.run` as its last argument."""
 
     def __init__(
         self, work: Path, label: str, silent: bool = False, attempt: int = 1, checkpoint_seconds: float = 60.0

@@ -1,7 +1,7 @@
 """Compute one step of a frozen plan: `python -m src.grid.execute outputs/grids/NAME/plan.json STEP`.
 
 Whoever runs a step (a local worker, a job) does the same: take the lease, look into the store again, verify the inputs,
-run the body beside the store, publish. A process that is killed at any moment leaves a store that is right.
+run the step beside the store, publish. A process that is killed at any moment leaves a store that is right.
 """
 
 import logging
@@ -11,17 +11,17 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from src.grid import lease
-from src.grid.bodies import BODIES, Body
 from src.grid.context import listen_for_stop, progress_file
 from src.grid.errors import PlanError, StepError
 from src.grid.plan import Plan
 from src.grid.processes import enter_child
 from src.grid.ranks import Task, compute
+from src.grid.source import reaching
 from src.grid.step import Step, canonical
 from src.grid.store import Store
 
@@ -31,7 +31,6 @@ LOST_PEER = re.compile(r"(closed|reset|aborted) by peer|connection (closed|reset
 """In the message of a rank whose neighbor is gone: the neighbor's end is the cause, and its own story."""
 PEER_SECONDS = 20.0
 
-Bodies = Mapping[str, Body]
 Watch = Callable[[Step], AbstractContextManager[None]]
 """Something to be entered while a step is computed by another process."""
 
@@ -46,13 +45,13 @@ class Superseded(StepError):
 
 
 def execute(
-    step: Step, store: Store, bodies: Bodies = BODIES, checkpoint_seconds: float = 60.0, task: Task | None = None
+    step: Step, store: Store, checkpoint_seconds: float = 60.0, task: Task | None = None
 ) -> Path:
     """The step's artifact folder, computed here unless the store has it or another process is computing it.
 
     `task`: this process as rank 0 of those that a job started for the step.
 
-    Raises StepError if an input is missing or damaged, and whatever the body raises.
+    Raises StepError if an input is missing or damaged, and whatever the step raises.
     """
 
     def done() -> bool:
@@ -62,12 +61,13 @@ def execute(
     held = lease.acquire(work, done)
     if held:
         with held:
-            inputs = {role: _verified(source, step, store) for role, source in step.inputs.items()}
+            inputs = {source: _verified(source, step, store) for source in step.inputs.values()}
+            read = {role: store.content(source) for role, source in step.inputs.items()}
+            source_files = reaching(step)
             out = _empty_out(work, held.attempt)
             start = time.monotonic()
             try:
-                body = bodies[step.kind]
-                summary = compute(step, body, inputs, out, work, held.attempt, checkpoint_seconds, task)
+                summary = compute(step, inputs, out, work, held.attempt, checkpoint_seconds, task)
             except Exception as error:
                 if not held.held():
                     raise Superseded(f"{step.name}: another process took the step over") from error
@@ -76,7 +76,7 @@ def execute(
             if not held.held():
                 raise Superseded(f"{step.name}: another process took the step over while this one was silent")
             seconds = time.monotonic() - start
-            store.publish(step, out, summary, seconds)
+            store.publish(step, out, summary, seconds, source_files, read)
             log.info("%s: published after %.1f s", step.name, seconds)
             shutil.rmtree(work, ignore_errors=True)
     elif task and task.size > 1:
@@ -102,22 +102,21 @@ def _empty_out(work: Path, attempt: int) -> Path:
 
 
 def work_on(
-    step: Step, store: Store, grid: Path, bodies: Bodies = BODIES, checkpoint_seconds: float = 60.0,
-    task: Task | None = None, devices: str | None = None,
+    step: Step, store: Store, grid: Path, checkpoint_seconds: float = 60.0, task: Task | None = None,
+    devices: str | None = None,
 ) -> None:  # fmt: skip
-    """Body of a worker process: compute the step, or leave its traceback in the grid's folder and exit with code 1.
+    """What a worker process does: compute the step, or leave its traceback in the grid's folder and exit with code 1.
 
     devices: the GPUs that it may use, as in CUDA_VISIBLE_DEVICES; None: those of its parent.
     """
     enter_child(log_file(grid, step.name), None if task else 0, devices)
-    if not run_recorded(step, store, grid, bodies, checkpoint_seconds, task):
+    if not run_recorded(step, store, grid, checkpoint_seconds, task):
         sys.exit(1)
 
 
 def run_recorded(
-    step: Step, store: Store, grid: Path, bodies: Bodies = BODIES, checkpoint_seconds: float = 60.0,
-    task: Task | None = None,
-) -> bool:  # fmt: skip
+    step: Step, store: Store, grid: Path, checkpoint_seconds: float = 60.0, task: Task | None = None
+) -> bool:
     """Compute the step; on failure write the traceback to `<grid>/failures/<name>.txt` and return False.
 
     A rank of several leaves the file of a rank that failed before it.
@@ -127,9 +126,9 @@ def run_recorded(
         file.unlink(missing_ok=True)
     try:
         if task and task.rank > 0:
-            task.join(bodies[step.kind], step)
+            task.join(step)
         else:
-            execute(step, store, bodies, checkpoint_seconds, task)
+            execute(step, store, checkpoint_seconds, task)
     except Superseded:
         traceback.print_exc()
         return False

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from src.grid.bodies import BODIES
 from src.grid.context import STOPPED, reached
 from src.grid.execute import Watch, failure_file, record_failure, unwatched, work_on
 from src.grid.lease import this_job, this_restart
@@ -69,7 +68,7 @@ class Job:
         missing = [step for step in steps if task.rank > 0 or store.lookup(step) is None]
         if task.size > 1 and not missing:
             task.invite(None)
-        forking = fork_server((BODIES[s.kind] for s in missing), self.grid / "logs" / f"libraries-{task.rank}.log")
+        forking = fork_server(missing, self.grid / "logs" / f"libraries-{task.rank}.log")
         signals = Signals()
         if task.rank == 0 and missing:
             for step in missing:
@@ -89,7 +88,7 @@ class Job:
                 code = 1
                 continue
             log.info("%s begins", step.name)
-            arguments = (step, store, self.grid, BODIES, self.checkpoint_seconds, task)
+            arguments = (step, store, self.grid, self.checkpoint_seconds, task)
             child = forking.Process(target=work_on, args=arguments, name=step.name)
             with (self.watch if task.rank == 0 else unwatched)(step):
                 ended = signals.run(child)

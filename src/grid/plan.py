@@ -5,19 +5,16 @@ on another machine) reads that file, never the YAML again.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from src.grid.bodies import BODIES
 from src.grid.errors import PlanError
 from src.grid.files import write_whole
-from src.grid.step import Step, closure
+from src.grid.row import Row
+from src.grid.step import Step, closure, read
 from src.grid.store import Store, same_work
-
-if TYPE_CHECKING:
-    from src.grid.cell import Row
 
 
 @dataclass(frozen=True)
@@ -28,9 +25,9 @@ class Entry:
     rows: tuple[str, ...]
     """Names of the rows that need it."""
     cached: bool
-    """Whether the store had it when the plan was made."""
+    """Whether the store had it, and all that it rests on, when the plan was made."""
     seconds: float
-    """Estimate: measured on an earlier run of the same work, else the step's own."""
+    """Estimate: measured on an earlier run of the same work, else the row's."""
     megabytes: float
     priority: float = 0.0
     """Seconds of the longest path from its start to the end of the grid, over steps that are not cached."""
@@ -51,7 +48,7 @@ class Totals:
 class Plan:
     """Rows and their steps, by name, inputs before what reads them."""
 
-    rows: tuple["Row", ...]
+    rows: tuple[Row, ...]
     entries: Mapping[str, Entry]
 
     def __getitem__(self, name: str) -> Step:
@@ -84,13 +81,13 @@ class Plan:
         waiting = sorted(left, key=lambda name: -self.entries[name].priority)
         ends: dict[str, float] = {}
         clock, free, spare, running = 0.0, workers, gpus, dict[str, tuple[int, int]]()
-        lonely = {name for name in left if alone(self.entries[name].step)}
+        lonely = {name for name in left if self.entries[name].step.alone}
         while waiting or running:
             queued = False
             for name in list(waiting):
                 step = self.entries[name].step
                 width = min(step.ranks, workers)
-                cards = min(step.ranks, gpus) if BODIES[step.kind].gpu else 0
+                cards = min(step.ranks, gpus) if step.gpu else 0
                 if any(source.name in left and source.name not in ends for source in step.inputs.values()):
                     continue
                 if name in lonely and lonely & running.keys():
@@ -123,8 +120,6 @@ class Plan:
             {
                 "name": entry.step.name,
                 "fingerprint": entry.step.fingerprint,
-                "kind": entry.step.kind,
-                "version": BODIES[entry.step.kind].version,
                 "label": entry.step.label,
                 "ranks": entry.step.ranks,
                 "rows": entry.rows,
@@ -132,8 +127,7 @@ class Plan:
                 "seconds": entry.seconds,
                 "megabytes": entry.megabytes,
                 "priority": entry.priority,
-                "inputs": {role: step.name for role, step in sorted(entry.step.inputs.items())},
-                "config": entry.step.config,
+                **entry.step.record(),
             }
             for entry in self.entries.values()
         ]
@@ -144,8 +138,9 @@ class Plan:
                 "seed": row.seed,
                 "evaluate": row.evaluate.name,
                 "curve": {key: step.name for key, step in row.curve.items()},
-                "judge": row.judge.name if row.judge else None,
+                "recognizer": row.recognizer.name if row.recognizer else None,
                 "further": {task: step.name for task, step in row.further.items()},
+                "estimate": row.estimate,
                 "overrides": row.overrides,
                 "config": row.config,
             }
@@ -156,8 +151,6 @@ class Plan:
     @classmethod
     def load(cls, file: Path) -> "Plan":
         """Read a frozen plan. PlanError if it is not one, or if a kind's version has changed since."""
-        from src.grid.cell import Row
-
         try:
             data = json.loads(file.read_text(encoding="utf-8"))
             entries: dict[str, Entry] = {}
@@ -172,8 +165,9 @@ class Plan:
                     config=row["config"],
                     evaluate=entries[row["evaluate"]].step,
                     curve={key: entries[name].step for key, name in row["curve"].items()},
-                    judge=entries[row["judge"]].step if row["judge"] else None,
+                    recognizer=entries[row["recognizer"]].step if row["recognizer"] else None,
                     further={task: entries[name].step for task, name in row["further"].items()},
+                    estimate={label: (pair[0], pair[1]) for label, pair in row["estimate"].items()},
                     overrides=tuple(row["overrides"]),
                 )
                 for row in data["rows"]
@@ -185,33 +179,38 @@ class Plan:
         return cls(rows, entries)
 
 
-def make_plan(rows: Sequence["Row"], store: Store) -> Plan:
-    """The plan of `rows` against what `store` holds now."""
+def make_plan(rows: Sequence[Row], store: Store, recompute: Collection[str] = ()) -> Plan:
+    """The plan of `rows` against what `store` holds now.
+
+    recompute: kinds of steps that count as missing, with all that rests on them. Raises PlanError for a kind that no
+    row needs.
+    """
     needed: dict[str, list[str]] = {}
+    estimates: dict[str, tuple[float, float]] = {}
     steps = {step.name: step for step in closure(step for row in rows for step in row.steps)}
     for row in rows:
         for step in closure(row.steps):
             needed.setdefault(step.name, []).append(row.name)
+            estimates.setdefault(step.name, row.estimated(step))
+    kinds = {step.kind for step in steps.values()}
+    for kind in recompute:
+        if kind not in kinds:
+            raise PlanError(f"recompute={kind}: no row needs such a step; the kinds are {', '.join(sorted(kinds))}")
     measured = {
-        same_work(known["kind"], known["label"], known["config"]): (
+        same_work(known["kind"], known["label"], known["settings"]): (
             known["seconds"],
             sum(file["bytes"] for file in known["files"].values()) / 1e6,
         )
         for known in store.manifests()
     }
-    entries = {}
+    entries: dict[str, Entry] = {}
     for name, step in steps.items():
-        key = same_work(step.kind, step.label, step.config)
-        seconds, megabytes = measured.get(key, (step.seconds, step.megabytes))
-        cached = store.lookup(step) is not None
+        key = same_work(step.kind, step.label, step.settings)
+        seconds, megabytes = measured.get(key, estimates[name])
+        whole = all(entries[source.name].cached for source in step.inputs.values())
+        cached = whole and step.kind not in recompute and store.lookup(step) is not None
         entries[name] = Entry(step, tuple(needed[name]), cached, seconds, megabytes, measured=key in measured)
     return Plan(tuple(rows), _prioritized(entries))
-
-
-def alone(step: Step) -> bool:
-    """Whether no other such step runs beside it on a machine: to merge published models takes tens of gigabytes."""
-    base = step.inputs.get("base")
-    return step.kind == "merge" and base is not None and base.kind == "backbone"
 
 
 def _prioritized(entries: Mapping[str, Entry]) -> dict[str, Entry]:
@@ -227,20 +226,9 @@ def _prioritized(entries: Mapping[str, Entry]) -> dict[str, Entry]:
 
 
 def _entry(record: dict[str, Any], entries: Mapping[str, Entry]) -> Entry:
-    step = Step(
-        kind=record["kind"],
-        label=record["label"],
-        config=record["config"],
-        inputs={role: entries[name].step for role, name in record["inputs"].items()},
-        seconds=record["seconds"],
-        megabytes=record["megabytes"],
-        ranks=record["ranks"],
-    )
+    step = read(record, {name: entry.step for name, entry in entries.items()})
     if step.fingerprint != record["fingerprint"]:
-        raise PlanError(
-            f"{record['name']} was planned with version {record['version']} of {step.kind}, and this code has version "
-            f"{BODIES[step.kind].version} (or the plan was edited): launch the grid again"
-        )
+        raise PlanError(f"{record['name']} is another step in this code, or the plan was edited: launch the grid again")
     return Entry(
         step, tuple(record["rows"]), record["cached"], record["seconds"], record["megabytes"], record["priority"]
     )

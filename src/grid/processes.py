@@ -11,16 +11,16 @@ from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
-from src.grid.bodies import Body
 from src.grid.context import listen_for_stop
 from src.grid.devices import VISIBLE
+from src.grid.step import Step
 
 log_file: Path | None = None
 """Where this process writes its output, if not where its parent does."""
 
 
-def fork_server(bodies: Iterable[Body], libraries_log: Path) -> ForkServerContext:
-    """A context whose processes have the libraries of these bodies loaded, and this environment.
+def fork_server(steps: Iterable[Step], libraries_log: Path) -> ForkServerContext:
+    """A context whose processes have the libraries of these steps loaded, and this environment.
 
     What the libraries print while they are imported goes to `libraries_log`.
     """
@@ -31,7 +31,7 @@ def fork_server(bodies: Iterable[Body], libraries_log: Path) -> ForkServerContex
         PYTORCH_NVML_BASED_CUDA_CHECK="1",  # looking for a GPU must not initialize CUDA, which does not survive a fork
     )
     context = multiprocessing.get_context("forkserver")
-    modules = dict.fromkeys(name for body in bodies for name in body.needs)
+    modules = dict.fromkeys(name for step in steps for name in step.needs)
     context.set_forkserver_preload(["src.grid.execute", *modules])
     libraries_log.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()

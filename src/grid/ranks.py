@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from src.grid import processes
-from src.grid.bodies import Body
 from src.grid.context import STOPPED, Context, deferred_stop
 from src.grid.devices import VISIBLE
 from src.grid.errors import StepError
@@ -41,6 +40,7 @@ class Call:
     """One attempt at a step, the same for all its ranks."""
 
     inputs: Mapping[str, str]
+    """Name of an input step -> the folder of its artifact."""
     out: str
     work: str
     attempt: int
@@ -49,7 +49,7 @@ class Call:
     address: str
     port: int
 
-    def run(self, body: Body, step: Step, rank: int, local_rank: int) -> dict[str, Any]:
+    def run(self, step: Step, rank: int, local_rank: int) -> dict[str, Any]:
         """This rank's part; only rank 0's summary counts."""
         os.environ.update(
             RANK=str(rank),
@@ -58,11 +58,11 @@ class Call:
             MASTER_ADDR=self.address,
             MASTER_PORT=str(self.port),
         )
-        inputs = {role: Path(folder) for role, folder in self.inputs.items()}
+        inputs = {source: Path(self.inputs[source.name]) for source in step.inputs.values()}
         if self.size > 1:
             log.info("%s joins as rank %d of %d on %s", step.name, rank, self.size, os.uname().nodename)
         context = Context(Path(self.work), step.label, rank > 0, self.attempt, self.checkpoint_seconds)
-        return body.load()(step.config, inputs, Path(self.out), context)
+        return step.run(inputs, Path(self.out), context)
 
 
 @dataclass(frozen=True)
@@ -90,52 +90,51 @@ class Task:
         self.meeting.parent.mkdir(parents=True, exist_ok=True)
         write_whole(self.meeting, json.dumps(asdict(call) if call else None))
 
-    def join(self, body: Body, step: Step) -> None:
+    def join(self, step: Step) -> None:
         """Another rank: wait for the invitation, and follow it."""
         while not self.meeting.exists():
             time.sleep(POLL)
         invitation = json.loads(self.meeting.read_text(encoding="utf-8"))
         if invitation:
-            Call(**invitation).run(body, step, self.rank, self.local_rank)
+            Call(**invitation).run(step, self.rank, self.local_rank)
 
 
 def compute(
     step: Step,
-    body: Body,
-    inputs: Mapping[str, Path],
+    inputs: Mapping[Step, Path],
     out: Path,
     work: Path,
     attempt: int,
     checkpoint_seconds: float,
     task: Task | None,
 ) -> dict[str, Any]:
-    """Run the body in as many processes as the step has ranks; `task` is this process as rank 0 of a job's.
+    """Run the step in as many processes as the step has ranks; `task` is this process as rank 0 of a job's.
 
     Raises StepError with the first traceback if one of several ranks fails.
     """
     together = task is not None and task.size > 1
     call = Call(
-        {role: str(folder) for role, folder in inputs.items()}, str(out), str(work.resolve()), attempt,
+        {source.name: str(folder) for source, folder in inputs.items()}, str(out), str(work.resolve()), attempt,
         checkpoint_seconds, step.ranks, socket.gethostname() if together else "127.0.0.1", _free_port(),
     )  # fmt: skip
     if step.ranks == 1:
-        return call.run(body, step, 0, 0)
+        return call.run(step, 0, 0)
     if task is None:
-        return _spawn(step, body, call)
+        return _spawn(step, call)
     if task.size != step.ranks:
         raise StepError(f"{step.name} needs {step.ranks} ranks, and its job has {task.size} tasks")
     task.invite(call)
-    return call.run(body, step, 0, task.local_rank)
+    return call.run(step, 0, task.local_rank)
 
 
-def _spawn(step: Step, body: Body, call: Call) -> dict[str, Any]:
+def _spawn(step: Step, call: Call) -> dict[str, Any]:
     context = multiprocessing.get_context("forkserver")
     ranks = {}
     for rank in range(step.ranks):
         receiver, sender = context.Pipe(duplex=False)
         process = context.Process(
             target=_rank_process,
-            args=(sender, call, body, step, rank, os.getpgrp(), processes.log_file, os.environ.get(VISIBLE)),
+            args=(sender, call, step, rank, os.getpgrp(), processes.log_file, os.environ.get(VISIBLE)),
             name=f"{step.name}-rank{rank}",
         )
         process.start()
@@ -169,12 +168,11 @@ def _spawn(step: Step, body: Body, call: Call) -> dict[str, Any]:
 
 
 def _rank_process(
-    sender: Connection, call: Call, body: Body, step: Step, rank: int, group: int, log_file: Path | None,
-    devices: str | None,
+    sender: Connection, call: Call, step: Step, rank: int, group: int, log_file: Path | None, devices: str | None
 ) -> None:  # fmt: skip
     enter_child(log_file, group, devices)
     try:
-        sender.send((call.run(body, step, rank, rank), None))
+        sender.send((call.run(step, rank, rank), None))
     except Exception:
         sender.send((None, traceback.format_exc()))
         sys.exit(1)

@@ -3,11 +3,15 @@
     store/<name>/             body files and manifest.json
     store/.work/<name>/       lease, scratch and unfinished output of a step that is being computed
     store/.damaged/<name>/    an artifact that failed its check, moved aside when it was computed again
+    store/.replaced/<name>/   an artifact that was moved aside because it was to be recomputed
     store/.verified/<name>    size and time of each file when its checksum was last right
 
 An artifact exists if its manifest is readable, carries the step's fingerprint, and every listed file has its size and
 SHA-256. Looking it up re-reads a file only if size or time changed since its checksum was last verified;
 `rehash=True`, used on the inputs of a step that is about to run, always reads.
+
+A manifest names the content of each input that was read, and the source files that could reach the step. An artifact
+does not count where the store has another content for one of its inputs now.
 """
 
 import hashlib
@@ -22,10 +26,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from src.grid.bodies import BODIES
 from src.grid.errors import StepError
 from src.grid.files import permit_as, write_whole
+from src.grid.source import reaching
 from src.grid.step import Step, canonical
+from src.grid.typed import plain
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +47,7 @@ class Store:
         self.root = Path(root)
         self.damaged: dict[str, str] = {}
         """Name -> what is wrong, of the artifacts that lookup() found damaged."""
+        self._contents: dict[str, tuple[int, str]] = {}
 
     def folder(self, step: Step) -> Path:
         """Where the step's artifact is, or will be."""
@@ -60,7 +66,7 @@ class Store:
         if fault is None:
             return folder
         if step.name not in self.damaged:
-            log.warning("%s is damaged (%s) and does not count", folder, fault)
+            log.warning("%s does not count: %s", folder, fault)
         self.damaged[step.name] = fault
         return None
 
@@ -77,8 +83,39 @@ class Store:
             except (OSError, ValueError):
                 continue
 
-    def publish(self, step: Step, out: Path, summary: dict[str, Any], seconds: float) -> Path:
-        """Complete `out` with a manifest and rename it into place; drop it if the artifact is there already."""
+    def content(self, step: Step) -> str | None:
+        """SHA-256 of the checksums of the artifact's files, as its manifest lists them; None without a manifest."""
+        file = self.folder(step) / "manifest.json"
+        try:
+            changed = file.stat().st_mtime_ns
+            if self._contents.get(step.name, (0, ""))[0] != changed:
+                listed = {name: entry["sha256"] for name, entry in read_manifest(file.parent)["files"].items()}
+                self._contents[step.name] = (changed, hashlib.sha256(canonical(listed).encode()).hexdigest())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+        return self._contents[step.name][1]
+
+    def other_code(self, step: Step) -> list[str]:
+        """Source files that reach the step and are not what they were when its artifact was made."""
+        then, now = self.manifest(step).get("source", {}), reaching(step)
+        return sorted(file for file in {*then, *now} if then.get(file) != now.get(file))
+
+    def move_aside(self, step: Step) -> None:
+        """Take the artifact out of the store, so that it is computed anew; the last one so taken out is kept."""
+        aside = self.root / ".replaced" / step.name
+        if self.folder(step).exists():
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.parent.mkdir(exist_ok=True)
+            self.folder(step).rename(aside)
+
+    def publish(
+        self, step: Step, out: Path, summary: dict[str, Any], seconds: float, source: dict[str, str] | None = None,
+        read: dict[str, str | None] | None = None,
+    ) -> Path:  # fmt: skip
+        """Complete `out` with a manifest and rename it into place; drop it if the artifact is there already.
+
+        source: what `reaching` gave when the step began. read: role -> content of each input that was read.
+        """
         files = {str(f.relative_to(out)): f for f in sorted(out.rglob("*")) if f.is_file()}
         if "manifest.json" in files:
             raise StepError(f"{step.name}: the body wrote a manifest.json; that name belongs to the store")
@@ -86,9 +123,18 @@ class Store:
             "fingerprint": step.fingerprint,
             "kind": step.kind,
             "label": step.label,
-            "version": BODIES[step.kind].version,
-            "config": step.config,
-            "inputs": {r: {"name": s.name, "fingerprint": s.fingerprint} for r, s in sorted(step.inputs.items())},
+            "version": step.version,
+            "settings": step.settings,
+            "defaults": {name: value for name, value in _all_settings(step).items() if name not in step.settings},
+            "inputs": {
+                role: {
+                    "name": one.name,
+                    "fingerprint": one.fingerprint,
+                    "content": self.content(one) if read is None else read[role],
+                }
+                for role, one in sorted(step.inputs.items())
+            },
+            "source": reaching(step) if source is None else source,
             "git": git_commit(),
             "versions": _versions(),
             "host": platform.node(),
@@ -136,6 +182,10 @@ class Store:
             if manifest["fingerprint"] != step.fingerprint:
                 return f"the manifest has the fingerprint {manifest['fingerprint']}, not {step.fingerprint}"
             listed = {name: (entry["bytes"], entry["sha256"]) for name, entry in manifest["files"].items()}
+            for role, source in step.inputs.items():
+                now, then = self.content(source), manifest["inputs"][role]["content"]
+                if now is not None and now != then:
+                    return f"it was made from another {source.name} than the store has now"
         except OSError as error:
             return f"the manifest cannot be read ({error.strerror})"
         except (ValueError, KeyError, TypeError, AttributeError):
@@ -185,7 +235,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def same_work(kind: str, label: str, config: Any) -> str:
+def _all_settings(step: Step) -> dict[str, Any]:
+    """Every setting of a step, defaults too."""
+    roles = {role.partition(".")[0] for role in step.inputs}
+    return {name: value for name, value in plain(step, leaf=Step).items() if name not in roles}
+
+
+def same_work(kind: str, label: str, settings: Any) -> str:
     """Key under which measured seconds and sizes are kept: runs that differ in their seeds only cost the same."""
 
     def without_seeds(value: Any) -> Any:
@@ -193,7 +249,7 @@ def same_work(kind: str, label: str, config: Any) -> str:
             return {k: without_seeds(v) for k, v in value.items() if k != "seed"}
         return [without_seeds(v) for v in value] if isinstance(value, list | tuple) else value
 
-    return canonical([kind, label, without_seeds(config)])
+    return canonical([kind, label, without_seeds(settings)])
 
 
 def _sha256(file: Path) -> str:
