@@ -2,8 +2,39 @@
 
 import random
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from src.checks import require
 
 BASES = ("old", "current")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """What a stage replays of what was learned before."""
+
+    enabled: bool = True
+    ratio: float
+    """Examples of each earlier set, as a share of the set that `basis` names."""
+    text_ratio: float | None = None
+    """The same for the base model's text; null: `ratio`."""
+    basis: Literal["old", "current"]
+    """old: share of the earlier set's size (the paper's text); current: of the stage's own (its authors' code)."""
+    pool: Literal["honest", "with_evaluation_facts"] = "honest"
+    """honest: no evaluation fact is in the text pool; with_evaluation_facts: they are, for comparison alone."""
+
+    def __post_init__(self) -> None:
+        for name in ("ratio", "text_ratio"):
+            value = getattr(self, name)
+            require(value is None or value >= 0, name, value, "at least 0")
+            whole = value is None or value <= 1 or self.basis == "current"
+            require(whole, name, value, "at most 1, the whole earlier set, with replay.basis=old")
+
+    @property
+    def of_text(self) -> float:
+        """The ratio for the base model's text."""
+        return self.ratio if self.text_ratio is None else self.text_ratio
 
 
 def replay_count(ratio: float, basis: str, old: int, current: int) -> int:

@@ -1,4 +1,4 @@
-"""Merge trained stages and the base with mergekit, by what differs between them: a step body.
+"""Merge trained stages and the base with mergekit, by what differs between them.
 
 The artifact holds the tensors that the merge changed, `merged/`, and `mergekit.yaml`, whose models are named by their
 roles. `python -m src.export ROW OUT --parts` writes whole models under these names, and there
@@ -18,14 +18,11 @@ from src.merge.methods import check
 if TYPE_CHECKING:
     from src.grid.context import Context
 
-ORDER = ("base", "asr", "tts", "sqa")
-
-
 def recipe(config: Mapping[str, Any], paths: Mapping[str, str], out_dtype: str | None = None) -> dict[str, Any]:
     """mergekit's own configuration of a merge.
 
-    config: "method", "parameters" (of the merge), "models" (role -> parameters of that model), "base_model" (a role or
-    None), "dtype" (of the arithmetic).
+    config: "method", "parameters" (of the merge), "models" (role -> parameters of that model, in the order in which they
+    are merged), "base_model" (a role or None), "dtype" (of the arithmetic).
     paths: role -> path of the model folder as mergekit shall see it. out_dtype: of the result, if another.
     """
     result: dict[str, Any] = {"merge_method": config["method"], "dtype": config["dtype"]}
@@ -37,21 +34,17 @@ def recipe(config: Mapping[str, Any], paths: Mapping[str, str], out_dtype: str |
         result["parameters"] = dict(config["parameters"])
     result["models"] = [
         {"model": paths[role], **({"parameters": dict(parameters)} if parameters else {})}
-        for role, parameters in sorted(config["models"].items(), key=lambda item: _rank(item[0]))
+        for role, parameters in config["models"].items()
     ]
     return result
 
 
-def _rank(role: str) -> tuple[int, str]:
-    """Models are merged in the order of training, not in that of the settings, which no fingerprint holds."""
-    return (ORDER.index(role) if role in ORDER else len(ORDER), role)
+def merge(
+    config: Mapping[str, Any], seed: int, base: Path, stages: Mapping[str, Path], out: Path, context: "Context"
+) -> dict[str, Any]:
+    """Merge the base and trained stages (role -> artifact) into `out/merged`; keep the recipe as `out/mergekit.yaml`.
 
-
-def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: "Context") -> dict[str, Any]:
-    """Merge `inputs` (base, and role -> trained stage) into `out/merged`; keep the recipe as `out/mergekit.yaml`.
-
-    config as in `recipe`, and "seed", which fixes the masks of the random methods (DARE, DELLA). The result is in the
-    base's own type. Models are written to `context.work` meanwhile: what differs between them or, where that is every
+    config as in `recipe`. seed fixes the masks of the random methods (DARE, DELLA). The result is in the base's own type. Models are written to `context.work` meanwhile: what differs between them or, where that is every
     tensor (`difference.scales`), the whole of each.
     Raises ValueError where the method does not take such a configuration.
     """
@@ -62,10 +55,10 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
 
     check(config)
     roles = dict.fromkeys([*config["models"], *([config["base_model"]] if config["base_model"] is not None else [])])
-    for role in ("base", *roles):
-        if role not in inputs:
-            raise ValueError(f"merge: no model with the role {role!r}; there are {', '.join(inputs)}")
-    base, stages = inputs["base"], {role: inputs[role] for role in roles if role != "base"}
+    for role in roles:
+        if role != "base" and role not in stages:
+            raise ValueError(f"merge: no model with the role {role!r}; there are {', '.join(['base', *stages])}")
+    stages = {role: stages[role] for role in roles if role != "base"}
     if not stages:
         raise ValueError("merge.models: at least one stage must be among them")
     checkpoint = Checkpoint(base / difference.MODEL)
@@ -88,7 +81,7 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
                 difference.write(base, stage, scratch / role, names)
             paths[role] = str((scratch / role).resolve())
         difference.merge(
-            recipe(config, paths, out_dtype), base, names, out / difference.MERGED, config["seed"],
+            recipe(config, paths, out_dtype), base, names, out / difference.MERGED, seed,
             progress=lambda done: context.report(done=done, total=len(names)),
         )  # fmt: skip
     finally:

@@ -10,7 +10,7 @@ An artifact holds Arrow files, in the format that `datasets.Dataset.from_file` r
 import itertools
 from abc import abstractmethod
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -18,9 +18,9 @@ import numpy as np
 import pyarrow as pa
 from transformers import AutoTokenizer
 
-from src.data.stages import EXAMPLES, text_pool
 from src.grid.context import Context
 from src.model.chat import IGNORE, Chat, Example
+from src.stages import Conversation
 
 CHUNK = 2048
 """Conversations that are tokenized, written and found together."""
@@ -30,22 +30,20 @@ FILE_TOKENS = 2**27
 SCHEMA = pa.schema([("ids", pa.list_(pa.int32())), ("spans", pa.list_(pa.int32())), ("length", pa.int32())])
 
 
-def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: Context) -> dict[str, Any]:
-    """config: source (asr, tts, sqa, or the name of a pool) and, of a stage, seed. inputs: base, and units or corpus.
+def tokenize(
+    conversations: Iterator[Conversation], file: Path, base: Path, out: Path, context: Context
+) -> dict[str, Any]:
+    """Write the examples of the conversations into `out`; returns their counts.
 
-    Raises ValueError where the source has no rows.
+    file: the list that the conversations are made of, one line each. base: the artifact of the base model.
+    Raises ValueError where there are none.
     """
-    source = config["source"]
-    if source in EXAMPLES:
-        folder, talks = inputs["units"], EXAMPLES[source](inputs["units"], config["seed"])
-    else:
-        folder, talks = inputs["corpus"], text_pool(inputs["corpus"], source)
-    total = _lines(folder / f"{source}.jsonl")
+    total = _lines(file)
     if not total:
-        raise ValueError(f"{folder / source}.jsonl has no rows: there is nothing to train on")
-    chat = Chat(AutoTokenizer.from_pretrained(inputs["base"] / "model"))
+        raise ValueError(f"{file} has no rows: there is nothing to train on")
+    chat = Chat(AutoTokenizer.from_pretrained(base / "model"))
     with Writer(out) as writer:
-        while chunk := list(itertools.islice(talks, CHUNK)):
+        while chunk := list(itertools.islice(conversations, CHUNK)):
             writer.add(chat.encode(chunk))
             context.report(done=len(writer.lengths), total=total, tokens=writer.tokens)
     lengths = np.array(writer.lengths)
@@ -55,7 +53,7 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
         "learned_tokens": writer.learned,
         "longest": int(lengths.max()),
         "mean": round(float(lengths.mean()), 1),
-        "data": {source: {"kept": len(lengths), "dropped": {}}},
+        "data": {file.stem: {"kept": len(lengths), "dropped": {}}},
     }
 
 

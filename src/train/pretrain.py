@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,22 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from src.data import jsonl
 from src.grid.context import Context
 from src.model.chat import Chat
+from src.model.settings import Architecture
 from src.model.tokenizer import build_tokenizer
-from src.train.loop import Optimization, gathered, train
+from src.train.loop import gathered, train
+from src.train.settings import Optimization
 
 
-def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: Context) -> dict[str, Any]:
-    """config: units, architecture (LlamaConfig's own names), optimization. inputs: corpus. Writes theta_0 as model/."""
-    settings = Optimization.of(config["optimization"])
-    words = json.loads((inputs["corpus"] / "words.json").read_text())
-    tokenizer = build_tokenizer(words, config["units"])
-    examples = Chat(tokenizer).encode([row["messages"] for row in jsonl.read(inputs["corpus"] / "base.jsonl")])
+def pretrain(
+    units: int, architecture: Architecture, settings: Optimization, corpus: Path, out: Path, context: Context
+) -> dict[str, Any]:
+    """Train a base model on the corpus's base.jsonl, and write it, theta_0, as `out/model`; returns the summary.
+
+    units: unit tokens in its vocabulary.
+    """
+    words = json.loads((corpus / "words.json").read_text())
+    tokenizer = build_tokenizer(words, units)
+    examples = Chat(tokenizer).encode([row["messages"] for row in jsonl.read(corpus / "base.jsonl")])
     torch.manual_seed(settings.seed)
     model = LlamaForCausalLM(
         LlamaConfig(
@@ -30,7 +36,7 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
             tie_word_embeddings=False,
-            **config["architecture"],
+            **asdict(architecture),
         )
     )
     history = train(model, examples, settings, "base", context)

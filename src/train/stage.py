@@ -1,4 +1,4 @@
-"""Train one stage (ASR, TTS or SQA) on top of the base model and the stages before it."""
+"""Train one stage of a chain on top of the base model and the stages before it."""
 
 import os
 from collections.abc import Mapping
@@ -6,46 +6,48 @@ from pathlib import Path
 from typing import Any
 
 from src.data import jsonl
-from src.data.replay import sample_earlier
-from src.data.stages import STAGES
+from src.data.replay import Replay, sample_earlier
 from src.grid.context import Context
 from src.model import adapter
-from src.model.adapter import AdapterConfig
+from src.model.settings import Adapter
+from src.stages import TEXT
 from src.train.examples import Selection, Stored
-from src.train.loop import Optimization, gathered, train
+from src.train.loop import gathered, train
+from src.train.settings import Optimization
+
+Chosen = dict[str, tuple[Stored, list[int]]]
+"""Set -> its examples, and which of them are trained on."""
 
 
-def stage_examples(
-    stage: str, replay: Mapping[str, Any] | None, inputs: Mapping[str, Path], seed: int
-) -> dict[str, tuple[Stored, list[int]]]:
-    """What is trained on, by origin: all of the stage's own examples, and those replayed of the text and the stages
+def choose(
+    stage: str, own: Mapping[str, Path], earlier: Mapping[str, Path], replay: Replay | None, seed: int
+) -> Chosen:
+    """What a stage is trained on, by set: all of its own examples, and those that it replays of the text and the sets
     before it.
 
-    inputs: the artifacts of examples by stage, and `text`.
+    own, earlier: artifacts of examples by set.
     """
-    own = Stored(inputs[stage])
-    chosen = {stage: (own, list(range(len(own))))}
+    stored = {name: Stored(folder) for name, folder in own.items()}
+    chosen = {name: (examples, list(range(len(examples)))) for name, examples in stored.items()}
     if replay is None:
         return chosen
-    earlier = {name: Stored(inputs[name]) for name in ("text", *STAGES[: STAGES.index(stage)])}
-    sizes = {name: len(stored) for name, stored in earlier.items()}
-    ratios = {name: replay["text_ratio"] if name == "text" else replay["ratio"] for name in earlier}
-    replayed = sample_earlier(sizes, ratios, replay["basis"], len(own), f"{seed}-{stage}")
-    return chosen | {name: (earlier[name], rows) for name, rows in replayed.items()}
+    past = {name: Stored(folder) for name, folder in earlier.items()}
+    sizes = {name: len(examples) for name, examples in past.items()}
+    ratios = {name: replay.of_text if name == TEXT else replay.ratio for name in past}
+    replayed = sample_earlier(sizes, ratios, replay.basis, sum(map(len, stored.values())), f"{seed}-{stage}")
+    return chosen | {name: (past[name], rows) for name, rows in replayed.items()}
 
 
-def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: Context) -> dict[str, Any]:
-    """config: stage, seed, adapter, optimization, replay. inputs: base; after ASR, previous; examples by the name of
-    their stage: its own and, with replay, those before it and `text`.
+def train_stage(
+    stage: str, chosen: Chosen, base: Path, previous: Path | None, adapted: Adapter, settings: Optimization, out: Path,
+    context: Context,
+) -> dict[str, Any]:  # fmt: skip
+    """Train, and write adapter/, full.safetensors and metrics.jsonl; returns the summary.
 
-    Writes adapter/, full.safetensors and metrics.jsonl.
+    base: artifact of the base model. previous: that of the stage before, None for the first.
     """
-    settings = Optimization.of(config["optimization"])
-    chosen = stage_examples(config["stage"], config["replay"], inputs, settings.seed)
-    model = adapter.trainable(
-        inputs["base"], inputs.get("previous"), AdapterConfig.of(config["adapter"]), settings.seed, settings.dtype
-    )
-    history = train(model, Selection(list(chosen.values())), settings, config["stage"], context)
+    model = adapter.trainable(base, previous, adapted, settings.seed, settings.dtype)
+    history = train(model, Selection(list(chosen.values())), settings, stage, context)
     with gathered(model):
         if int(os.environ["RANK"]) == 0:
             adapter.save(model, out)
@@ -54,7 +56,7 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
     return history.summary | {"data": _data(chosen, settings.max_length)}
 
 
-def _data(chosen: Mapping[str, tuple[Stored, list[int]]], longest: int) -> dict[str, Any]:
+def _data(chosen: Chosen, longest: int) -> dict[str, Any]:
     """How many examples of each origin were trained on, and how many were not."""
     counts = {}
     for name, (stored, rows) in chosen.items():

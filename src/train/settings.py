@@ -1,0 +1,65 @@
+"""The settings of the training loop, and their checks. Imports no torch: a plan is checked with them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from src.checks import positive, require, share
+
+OWN_DEEPSPEED_KEYS = (
+    "train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "gradient_clipping",
+    "optimizer", "scheduler", "steps_per_print",
+)  # fmt: skip
+"""What the training loop decides by itself: DeepSpeed must not do it a second time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimization:
+    """AdamW, its schedule, and how examples make batches."""
+
+    lr: float
+    epochs: int
+    warmup_ratio: float
+    min_lr_ratio: float
+    """Where the cosine ends, as a share of `lr`."""
+    weight_decay: float
+    betas: tuple[float, float]
+    max_grad_norm: float
+    max_length: int
+    """Tokens; longer examples are dropped and counted."""
+    seed: int
+    batch_tokens: int | None = None
+    """Tokens a batch, padding included; null where batch_size says it."""
+    batch_size: int | None = None
+    """Examples a batch; null where batch_tokens says it."""
+    ranks: int = 1
+    """Processes that train together. Part of the fingerprint: their sums round differently."""
+    deepspeed: Mapping[str, Any] = field(default_factory=dict)
+    """DeepSpeed's own configuration: ZeRO stage, offload, precision."""
+    micro_batch_size: int | None = None
+    """Examples in the memory of one process at a time; gradients of a batch are accumulated. null: all of its share."""
+    gradient_checkpointing: bool = False
+    """Activations are computed again in the backward pass: less memory, a third more time."""
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
+    """The implementation in transformers."""
+    fused_loss: bool = False
+    """Head and cross-entropy in one kernel of Liger (the package liger-kernel, on a GPU)."""
+
+    def __post_init__(self) -> None:
+        positive(self, "lr", "epochs", "max_length", "max_grad_norm", "ranks", "micro_batch_size")
+        share(self, "warmup_ratio", "min_lr_ratio")
+        require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "at least 0")
+        good = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)
+        require(good, "betas", list(self.betas), "two numbers of at least 0 and below 1")
+        given = [number for number in (self.batch_size, self.batch_tokens) if number is not None]
+        one = len(given) == 1 and given[0] > 0
+        right = "one positive number and one null"
+        require(one, "batch_size and batch_tokens", [self.batch_size, self.batch_tokens], right)
+
+    @property
+    def dtype(self) -> Any:
+        """torch's type of the model's weights. In bfloat16 DeepSpeed keeps others in float32, which the optimizer
+        updates."""
+        import torch
+
+        return torch.bfloat16 if self.deepspeed.get("bf16", {}).get("enabled") else torch.float32
