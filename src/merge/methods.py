@@ -4,8 +4,11 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
+
+from src.checks import require
+from src.grid.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,32 @@ TABLE = {
     "ties": _SPARSE,
 }
 METHODS = tuple(TABLE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merging:
+    """A mergekit configuration with roles (base, and the names of stages) in place of paths."""
+
+    method: str | None = None
+    base_model: str | None = None
+    models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The models that are merged, the base model among them where it is named."""
+        return tuple(dict.fromkeys([*self.models, *([self.base_model] if self.base_model else [])]))
+
+    def __post_init__(self) -> None:
+        if self.method is None:
+            return
+        if self.method in METHODS and self.method != "passthrough":
+            require(len(self.roles) >= 2, "models", list(self.models), f"at least two models for {self.method}")
+        try:
+            check(asdict(self))
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
 
 
 def check(config: Mapping[str, Any]) -> None:

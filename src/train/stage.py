@@ -10,7 +10,7 @@ from src.data.replay import Replay, sample_earlier
 from src.grid.context import Context
 from src.model import adapter
 from src.model.settings import Adapter
-from src.stages import TEXT
+from src.stages import SETS, TEXT
 from src.train.examples import Selection, Stored
 from src.train.loop import gathered, train
 from src.train.settings import Optimization
@@ -25,8 +25,11 @@ def choose(
     """What a stage is trained on, by set: all of its own examples, and those that it replays of the text and the sets
     before it.
 
-    own, earlier: artifacts of examples by set.
+    own, earlier: artifacts of examples by set. Their order does not matter: the sets stand as in SETS, and the replayed
+    text before other replayed sets.
     """
+    own, earlier = _sorted(own), _sorted(earlier)
+    earlier = {name: earlier[name] for name in sorted(earlier, key=lambda name: name != TEXT)}
     stored = {name: Stored(folder) for name, folder in own.items()}
     chosen = {name: (examples, list(range(len(examples)))) for name, examples in stored.items()}
     if replay is None:
@@ -36,6 +39,10 @@ def choose(
     ratios = {name: replay.of_text if name == TEXT else replay.ratio for name in past}
     replayed = sample_earlier(sizes, ratios, replay.basis, sum(map(len, stored.values())), f"{seed}-{stage}")
     return chosen | {name: (past[name], rows) for name, rows in replayed.items()}
+
+
+def _sorted(folders: Mapping[str, Path]) -> dict[str, Path]:
+    return {name: folders[name] for name in SETS if name in folders}
 
 
 def train_stage(
