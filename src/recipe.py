@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from src import config
 from src.config import Cell
+from src.data.replay import Replay
 from src.data.settings import ClosedDomain
 from src.evaluate import task_files
 from src.evaluate.settings import ALL_TASKS, SEEDS, TEXT_TASKS
@@ -45,3 +46,164 @@ from src.steps.vocoder import Vocoder
 from src.train.settings import Optimization
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
+
+
+def row(composed: DictConfig) -> Row:
+    """Check a composed configuration and lay out its steps. Raises ConfigError."""
+    cell, settings = config.cell(composed)
+    made = Recipe(cell)
+    name, label = cell.strategy.name, cell.strategy.label
+    if cell.original:
+        final, curve = made.scores(made.base), {}
+        model: Step = made.base
+    else:
+        chain = made.chain()
+        model = made.derive(chain)
+        final = made.scores(model, spoken=True)
+        curve = {}
+        if model in chain.values():  # neither merged nor discounted
+            curve = {stage: made.scores(step) for stage, step in chain.items()} | {list(chain)[-1]: final}
+    return Row(
+        name, label, cell.seed, settings, final, curve,
+        recognizer=None if cell.original else made.own_recognizer,
+        further=made.further(model),
+        estimate=cell.estimate,
+    )  # fmt: skip
+
+
+def compose(overrides: Sequence[str]) -> Row:
+    """The row of a cell from its overrides, with the configuration as it is in conf/ now. Raises ConfigError."""
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        load = partial(hydra.compose, "config", return_hydra_config=True)
+        composed = config.compose(lambda given: load(overrides=given), overrides)
+        HydraConfig.instance().set_config(composed)
+        return replace(row(composed), overrides=tuple(overrides))
+
+
+class Recipe:
+    """The steps of one cell. Equal steps of two cells have equal fingerprints, and so are planned once."""
+
+    def __init__(self, cell: Cell):
+        self.cell = cell
+        self.corpus: Step
+        self.units: Step
+        self.vocoder: Step
+        self.recognizer: Step
+        self.own_recognizer: Step | None = None
+        """The recognizer, where its own word error rate is measured."""
+        if isinstance(cell.speech, FittedSpeech):
+            self.fit(cell.speech)
+        else:
+            self.fetch(cell.speech)
+        model, units = cell.model, cell.speech.quantizer.clusters
+        self.base: Step
+        if isinstance(model, ScratchModel):
+            common = {"seed": model.seed, "deepspeed": cell.deepspeed}
+            optimization = typed(Optimization, {**model.pretrain, **common}, "model.pretrain")
+            architecture = model.architecture
+            self.base = Base(units=units, architecture=architecture, optimization=optimization, corpus=self.corpus)
+        else:
+            self.base = Backbone(units=units, config=model)
+
+    def fit(self, speech: FittedSpeech) -> None:
+        """Text that is written here, and speech components that are fitted to one voice."""
+        assert isinstance(self.cell.data, ClosedDomain)
+        self.corpus = Corpus(config=self.cell.data)
+        quantizer = Quantizer(config=speech.quantizer, corpus=self.corpus)
+        self.units = Units(config=speech.units, corpus=self.corpus, quantizer=quantizer)
+        self.vocoder = Vocoder(config=speech.vocoder, quantizer=quantizer)
+        self.recognizer = self.own_recognizer = Recognizer(
+            config=speech.recognizer, corpus=self.corpus, quantizer=quantizer, vocoder=self.vocoder
+        )
+
+    def fetch(self, speech: PretrainedSpeech) -> None:
+        """Published data and speech components, copied into the store; speech becomes units in shards."""
+        raise NotImplementedError
+
+    def chain(self) -> dict[str, Train]:
+        """Stage -> its training, each on top of the one before."""
+        made: dict[str, Train] = {}
+        previous: Train | None = None
+        for place, stage in enumerate(self.cell.chain):
+            replay = self.replay(stage, place)
+            earlier = [] if replay is None else [TEXT, *before(self.cell.chain, place)]
+            previous = made[stage.name] = Train(
+                stage=stage.name,
+                adapter=stage.adapter,
+                optimization=stage.optimization,
+                replay=replay,
+                base=self.base,
+                examples={name: self.examples(name, stage) for name in stage.sets},
+                replayed={name: self.examples(name, stage) for name in earlier if name not in stage.sets},
+                previous=previous,
+            )
+        return made
+
+    def replay(self, stage: Stage, place: int) -> Replay | None:
+        """What a stage replays, None where that is nothing. Before the first stage there is only text."""
+        replay = stage.replay
+        ratio = replay.ratio if place else 0.0
+        of_text = replay.of_text
+        if not replay.enabled or ratio == of_text == 0:
+            return None
+        return replace(replay, ratio=ratio, text_ratio=of_text)
+
+    def examples(self, name: str, stage: Stage) -> Examples:
+        """The tokenized examples of a set. The text is that of the stage's pool."""
+        if name == TEXT:
+            pool = "pool" if stage.replay.pool == "honest" else "pool_with_evaluation_facts"
+            return Examples(set=name, file=pool, base=self.base, source=self.corpus)
+        source = self.units if SETS[name].spoken else self.corpus
+        return Examples(set=name, file=name, seed=self.cell.seed, base=self.base, source=source)
+
+    def derive(self, chain: Mapping[str, Train]) -> Step:
+        """The model of a row: each stage that it needs is discounted, then they are merged."""
+        alpha, merge = self.cell.discount.alpha, self.cell.merge
+        trained = self.cell.chain[0].adapter.alpha
+        needed = merge.roles if merge.method is not None else (list(chain)[-1],)
+        theta: dict[str, Train | Discount] = {name: step for name, step in chain.items() if name in needed}
+        if alpha is not None and alpha != trained:
+            theta = {n: Discount(alpha=alpha, trained_alpha=trained, stage=chain[n]) for n in theta}
+        if merge.method is None:
+            return theta[needed[-1]]
+        return Merge(
+            method=merge.method, base_model=merge.base_model, models=merge.models, parameters=merge.parameters,
+            seed=merge.seed, base=self.base, stages=theta,
+        )  # fmt: skip
+
+    def scores(self, model: Step, spoken: bool = False) -> Score:
+        """The scores of a model. Its responses are a step of their own, to be scored again by other rules."""
+        settings = self.cell.evaluate
+        tasks = ALL_TASKS if spoken else TEXT_TASKS
+        common = {
+            "tasks": tasks,
+            "max_new_tokens": {task: settings.max_new_tokens[task] for task in tasks},
+            "decoding": settings.decoding,
+            "batch_tokens": settings.batch_tokens,
+            "model": model,
+            "base": self.base,
+            "corpus": self.corpus,
+        }
+        if spoken:
+            counts = {name: getattr(settings, name) for name in ("listen", "asr_examples", "tts_examples")}
+            speech = {"units": self.units, "vocoder": self.vocoder, "recognizer": self.recognizer}
+            common |= {**counts, **speech}
+        rules = {"wer_normalization": settings.wer_normalization} if spoken else {}
+        responses = Generate(**common)
+        return Score(tasks=tasks, matching=settings.matching, responses=responses, corpus=self.corpus, **rules)
+
+    def further(self, model: Step) -> dict[str, Step]:
+        """Scores of a model by lm-evaluation-harness, one step a task. Raises ConfigError for an unknown task."""
+        asked = asdict(self.cell.evaluate.lm_eval)
+        tasks, include_path = asked.pop("tasks"), asked.pop("include_path")
+        steps: dict[str, Step] = {}
+        for task in tasks:
+            try:
+                files = asdict(task_files.find(task, include_path))
+            except ValueError as error:
+                raise ConfigError(str(error)) from None
+            steps[task] = Harness(task=task, **files, **asked, seeds=SEEDS, model=model, base=self.base)
+        return steps
