@@ -120,7 +120,7 @@ class Step:
 
     def record(self) -> dict[str, Any]:
         """What `read` makes this step of again."""
-        inputs = {role: step.name for role, step in sorted(self.inputs.items())}
+        inputs = {role: step.name for role, step in self.inputs.items()}
         where = f"{type(self).__module__}:{type(self).__qualname__}"
         return {"class": where, "kind": self.kind, "version": self.version, "settings": self.settings, "inputs": inputs}
 

@@ -19,10 +19,9 @@ from src.grid.execute import failure_file
 from src.grid.job import REQUEUE, WARNING, Job, attempts_file, read_attempts, stuck
 from src.grid.plan import make_plan
 from src.grid.ranks import Task
-from src.grid.step import Step
 from src.grid.store import Store
 from tests.conftest import ROOT
-from tests.grid.toys import toy, toy_row
+from tests.grid.toys import Ranks, toy, toy_row
 
 TASK = "import pickle, sys; import tests.grid.toys; pickle.load(open(sys.argv[1], 'rb'))()"
 
@@ -191,7 +190,7 @@ def test_a_note_that_was_not_written_to_its_end_does_not_count(tmp_path: Path) -
 
 
 def test_two_tasks_compute_a_step_together(node: Node) -> None:
-    step = Step("ranks", "r", {}, ranks=2)
+    step = Ranks(named="r", options={"processes": 2})
     tasks = [node.start(step, rank=rank, size=2) for rank in (1, 0)]
     printed = [task.communicate(timeout=60)[0] for task in tasks]
     assert [task.returncode for task in tasks] == [0, 0], printed
@@ -203,8 +202,8 @@ def test_two_tasks_compute_a_step_together(node: Node) -> None:
 def test_tasks_end_together(node: Node) -> None:
     """Both in one go: of one job a rank fails, and the tasks of the other are told to stop."""
     counter = node.root / "counter"
-    failing = Step("ranks", "f", {"fail": 1}, ranks=2)
-    waiting = Step("ranks", "w", {"counter": str(counter)}, ranks=2)
+    failing = Ranks(named="f", options={"fail": 1, "processes": 2})
+    waiting = Ranks(named="w", options={"counter": str(counter), "processes": 2})
     one = [node.start(failing, rank=rank, size=2) for rank in (0, 1)]
     other = [node.start(waiting, rank=rank, size=2, job="78") for rank in (0, 1)]
 
@@ -223,7 +222,7 @@ def test_tasks_end_together(node: Node) -> None:
 
 def test_a_task_that_does_not_see_the_artifact_yet_ends_with_rank_0(node: Node) -> None:
     """A shared file system may show rank 0 a step that another grid completed, and hide it from another node."""
-    step = Step("ranks", "r", {}, ranks=2)
+    step = Ranks(named="r", options={"processes": 2})
     late = node.start(step, rank=1, size=2)
     until(lambda: (node.grid / "logs" / f"{step.name}.log").exists())
     out = node.root / "out"

@@ -8,9 +8,8 @@ import pytest
 from src.grid.errors import PlanError
 from src.grid.execute import execute, main
 from src.grid.plan import Plan, make_plan
-from src.grid.step import Step
 from src.grid.store import Store
-from tests.grid.toys import toy, toy_row
+from tests.grid.toys import Model, Models, Ranks, Toy, toy, toy_row
 
 
 def small() -> Plan:
@@ -55,8 +54,8 @@ def test_priority_is_the_longest_path_ahead() -> None:
 def test_makespan_of_one_two_and_many_workers() -> None:
     plan = small()
     assert [plan.makespan(workers) for workers in (1, 2, 9)] == [5.0, 3.0, 3.0]
-    wide = Step("ranks", "wide", {}, {}, seconds=2.0, ranks=2)
-    plan = make_plan([toy_row("one", wide), toy_row("two", toy("a"))], Store(Path("nowhere")))
+    wide = Ranks(named="wide", options={"processes": 2})
+    plan = make_plan([toy_row("one", wide, wide=2.0), toy_row("two", toy("a"))], Store(Path("nowhere")))
     assert [plan.makespan(workers) for workers in (1, 2, 3)] == [3.0, 3.0, 2.0]
 
 
@@ -82,36 +81,39 @@ def test_planning_writes_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("gpus", "seconds"), [(0, 2.0), (1, 4.0), (2, 3.0), (3, 2.0)])
 def test_steps_with_a_model_share_the_gpus(gpus: int, seconds: float) -> None:
     """Three of them and two others, a second each, before one that needs all; five workers. Without GPUs none waits."""
-    models = [Step("model", f"m{i}", {"number": i}, {}, seconds=1.0) for i in range(3)]
+    models = [Model(named=f"m{i}", options={"number": i}) for i in range(3)]
     others = [toy(f"t{i}", i) for i in range(2)]
-    end = Step("toy", "end", {"number": 1}, {step.label: step for step in [*models, *others]}, seconds=1.0)
+    end = toy("end", 1, {step.label: step for step in [*models, *others]})
     plan = make_plan([toy_row("row", end)], Store(Path("nowhere")))
     assert plan.makespan(5, gpus=gpus) == seconds
 
 
 def test_ranks_take_a_gpu_each_and_are_not_overtaken() -> None:
     """Two ranks wait for both GPUs while a long step has one; a short step does not take the other before them."""
-    long = Step("model", "a", {"number": 1}, {}, seconds=3.0)
-    ranks = Step("models", "b", {"number": 2}, {}, seconds=2.0, ranks=2)
-    short = Step("model", "c", {"number": 3}, {}, seconds=1.0)
-    plan = make_plan([toy_row(step.label, step) for step in (long, ranks, short)], Store(Path("nowhere")))
+    long = Model(named="a", options={"number": 1})
+    ranks = Models(named="b", options={"number": 2, "processes": 2})
+    short = Model(named="c", options={"number": 3})
+    rows = [toy_row(step.label, step, a=3.0, b=2.0) for step in (long, ranks, short)]
+    plan = make_plan(rows, Store(Path("nowhere")))
     assert plan.makespan(9, gpus=2) == 6.0
     assert plan.makespan(9) == 3.0
 
 
-@pytest.mark.parametrize(("kind", "seconds"), [("backbone", 7.0), ("base", 3.0)])
-def test_merges_of_published_models_come_one_after_another(kind: str, seconds: float) -> None:
-    base = Step(kind, "base", {}, {}, seconds=1.0)
-    merges = [Step("merge", f"m{i}", {"number": i}, {"base": base}, seconds=2.0) for i in range(3)]
-    other = Step("toy", "t", {"number": 9}, {"base": base}, seconds=2.0)
-    plan = make_plan([toy_row(step.label, step) for step in (*merges, other)], Store(Path("nowhere")))
+@pytest.mark.parametrize(("lonely", "seconds"), [(True, 7.0), (False, 3.0)])
+def test_steps_that_need_a_machine_alone_come_one_after_another(lonely: bool, seconds: float) -> None:
+    base = toy("base")
+    large = [Toy(named=f"m{i}", options={"alone": lonely}, sources={"base": base}) for i in range(3)]
+    other = toy("t", 9, {"base": base})
+    estimate = dict.fromkeys(("m0", "m1", "m2", "t"), 2.0)
+    rows = [toy_row(step.label, step, **estimate) for step in (*large, other)]
+    plan = make_plan(rows, Store(Path("nowhere")))
     assert plan.makespan(9) == seconds
     assert plan.makespan(1) == 9.0
 
 
 def test_other_estimates_count_where_nothing_was_measured(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    a, b = rows()[0].evaluate.inputs["b"].inputs["a"], rows()[0].evaluate.inputs["b"]
+    a, b = rows()[0].evaluate.inputs["sources.b"].inputs["sources.a"], rows()[0].evaluate.inputs["sources.b"]
     execute(a, store)
     plan = make_plan(rows(), store)
     timed = plan.timed({a.name: 100.0, b.name: 10.0})
@@ -131,7 +133,7 @@ def test_frozen_plan_is_read_back_as_it_was(tmp_path: Path) -> None:
     back = Plan.load(tmp_path / "plan.json")
     assert back == plan
     assert [entry.step.name for entry in back.entries.values()] == list(plan.entries)
-    assert back["a-" + by_label(plan)["a"].step.fingerprint[:8]].config == {"number": 1}
+    assert back["a-" + by_label(plan)["a"].step.fingerprint[:8]].settings == {"named": "a", "options": {"number": 1}}
 
 
 def test_a_step_can_be_run_alone_by_name_from_a_frozen_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -167,7 +169,32 @@ def test_a_plan_that_was_edited_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "plan.json"
     small().save(file)
     data = json.loads(file.read_text())
-    data["steps"][0]["config"]["number"] = 99
+    data["steps"][0]["settings"]["options"]["number"] = 99
     file.write_text(json.dumps(data))
     with pytest.raises(PlanError, match="launch the grid again"):
         Plan.load(file)
+
+
+def test_kinds_to_recompute_count_as_missing_with_all_that_rests_on_them(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    base = toy("base")
+    model = Model(named="model", sources={"base": base})
+    end, other = toy("end", 1, {"model": model}), toy("other", 1, {"base": base})
+    for step in (base, model, end, other):
+        execute(step, store)
+    rows = [toy_row("one", end), toy_row("two", other)]
+    assert not make_plan(rows, store).missing()
+    again = make_plan(rows, store, ["model"])
+    assert {entry.step.label for entry in again.missing()} == {"model", "end"}
+    with pytest.raises(PlanError, match=r"recompute=train: no row needs such a step; the kinds are model, toy"):
+        make_plan(rows, store, ["train"])
+
+
+def test_what_rests_on_a_missing_step_is_not_called_cached(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    base = toy("base")
+    end = toy("end", 1, {"base": base})
+    for step in (base, end):
+        execute(step, store)
+    store.move_aside(base)
+    assert {entry.step.label for entry in make_plan([toy_row("one", end)], store).missing()} == {"base", "end"}

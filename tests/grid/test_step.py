@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.grid import bodies
-from src.grid.bodies import Body
-from src.grid.step import Step, canonical, closure
-from tests.grid.toys import toy
+from src.grid.errors import PlanError
+from src.grid.step import Step, canonical, closure, read
+from tests.grid.toys import Ranks, Toy, toy
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,33 +34,76 @@ def reversed_keys(value: Any) -> Any:
 
 @given(configs)
 def test_order_of_keys_does_not_matter(config: dict[str, Any]) -> None:
-    assert Step("toy", "a", config).fingerprint == Step("toy", "a", reversed_keys(config)).fingerprint
+    assert Toy(named="a", options=config).fingerprint == Toy(named="a", options=reversed_keys(config)).fingerprint
 
 
 @given(configs)
 def test_a_round_trip_through_json_does_not_matter(config: dict[str, Any]) -> None:
     back = json.loads(json.dumps(config))
-    assert Step("toy", "a", config).fingerprint == Step("toy", "a", back).fingerprint
+    assert Toy(named="a", options=config).fingerprint == Toy(named="a", options=back).fingerprint
 
 
 @given(configs, configs)
 def test_fingerprints_are_equal_exactly_if_configs_are(one: dict[str, Any], other: dict[str, Any]) -> None:
-    same = Step("toy", "a", one).fingerprint == Step("toy", "a", other).fingerprint
+    same = Toy(named="a", options=one).fingerprint == Toy(named="a", options=other).fingerprint
     assert same == (canonical(one) == canonical(other))
 
 
 @given(configs, json_values)
 def test_inputs_matter(config: dict[str, Any], value: Any) -> None:
-    one, other = Step("toy", "in", {"value": value}), Step("toy", "in", {"value": [value]})
-    alone = Step("toy", "a", config)
-    assert len({alone, *(Step("toy", "a", config, {"x": source}) for source in (one, other))}) == 3
-    assert Step("toy", "a", config, {"x": one}) != Step("toy", "a", config, {"y": one})
+    one, other = toy("in", value=value), toy("in", value=[value])
+    alone = Toy(named="a", options=config)
+    reading = [Toy(named="a", options=config, sources={"x": source}) for source in (one, other)]
+    assert len({alone, *reading}) == 3
+    assert reading[0] != Toy(named="a", options=config, sources={"y": one})
 
 
-def test_what_does_not_change_the_result_is_not_hashed() -> None:
-    plain = Step("toy", "a", {"number": 1})
-    assert Step("toy", "b", {"number": 1}, seconds=9.0, megabytes=9.0, ranks=4).fingerprint == plain.fingerprint
-    assert Step("ranks", "a", {"number": 1}).fingerprint != plain.fingerprint
+@dataclass(frozen=True)
+class Inner:
+    number: int
+    neutral: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Before(Toy):
+    """A kind, and below the same kind with settings that are new and neutral."""
+
+    inner: Inner
+
+    @property
+    def kind(self) -> str:
+        return "kind"
+
+
+@dataclass(frozen=True)
+class InnerAfter(Inner):
+    further: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class After(Before):
+    inner: InnerAfter
+    later: float | None = None
+    source: Step | None = None
+    several: Mapping[str, Step] = field(default_factory=dict)
+
+
+def test_a_new_setting_with_a_neutral_default_changes_no_fingerprint() -> None:
+    before = Before(named="a", inner=Inner(1))
+    assert After(named="a", inner=InnerAfter(1)).fingerprint == before.fingerprint
+    changed = [
+        After(named="a", inner=InnerAfter(1), later=0.0),
+        After(named="a", inner=InnerAfter(1, further=(1,))),
+        After(named="a", inner=InnerAfter(1), source=before),
+        After(named="a", inner=InnerAfter(1), several={"x": before}),
+        Before(named="a", inner=Inner(2)),
+        Before(named="a", inner=Inner(1, neutral=2.0)),
+    ]
+    assert len({before, *changed}) == 7
+
+
+def test_the_kind_is_part_of_the_identity() -> None:
+    assert Ranks(named="a").fingerprint != Toy(named="a").fingerprint
 
 
 def test_raising_the_version_changes_the_step_and_what_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,8 +112,31 @@ def test_raising_the_version_changes_the_step_and_what_reads_it(monkeypatch: pyt
         return [first.fingerprint, toy("b", inputs={"a": first}).fingerprint]
 
     before = both()
-    monkeypatch.setitem(bodies.BODIES, "toy", Body("tests.grid.toys:run", version=2))
+    monkeypatch.setattr(Toy, "version", 2)
     assert not set(before) & set(both())
+
+
+def test_a_record_makes_the_same_step_again() -> None:
+    source = toy("in", 2)
+    step = After(named="a", inner=InnerAfter(1, 3.0, (1, 2)), source=source, several={"z": source, "b": source})
+    record = json.loads(json.dumps(step.record()))
+    back = read(record, {source.name: source})
+    assert back == step and isinstance(back, After)
+    assert back.inner == step.inner and list(back.several) == ["z", "b"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"version": 9}, "version 9 of toy, and this code has version 1"),
+        ({"class": "tests.grid.toys:Gone"}, "this code has no step toy"),
+        ({"class": "no.module:Gone"}, "this code has no step toy"),
+        ({"class": "json:JSONDecoder"}, "is no kind of step"),
+    ],
+)
+def test_a_record_of_other_code_is_refused(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(PlanError, match=said):
+        read({**toy("a").record(), **change}, {})
 
 
 def test_fingerprint_is_the_same_in_another_process() -> None:
@@ -83,7 +150,7 @@ def test_fingerprint_is_the_same_in_another_process() -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}, Path("x")])
 def test_values_that_are_not_json_are_refused(value: Any) -> None:
     with pytest.raises((TypeError, ValueError)):
-        _ = Step("toy", "a", {"value": value}).fingerprint
+        _ = toy("a", value=value).fingerprint
 
 
 def test_closure_is_distinct_and_inputs_come_first() -> None:

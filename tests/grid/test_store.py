@@ -100,8 +100,10 @@ def test_manifest_says_where_the_artifact_comes_from(tmp_path: Path, folder: Pat
     reader = toy("b", 1, {"a": step}, text="é")
     manifest = json.loads((execute(reader, Store(tmp_path)) / "manifest.json").read_text())
     assert manifest["fingerprint"] == reader.fingerprint
-    assert manifest["config"] == {"number": 1, "text": "é"}
-    assert manifest["inputs"] == {"a": {"name": step.name, "fingerprint": step.fingerprint}}
+    assert manifest["settings"] == {"named": "b", "options": {"number": 1, "text": "é"}}
+    (source,) = manifest["inputs"].values()
+    assert (source["name"], source["fingerprint"]) == (step.name, step.fingerprint)
+    assert source["content"] == Store(tmp_path).content(step)
     assert manifest["summary"] == {"number": 8}
     assert sorted(manifest["files"]) == ["number.txt", "parts/twice.txt"]
     assert manifest["seconds"] >= 0 and manifest["versions"]["python"]
@@ -116,11 +118,32 @@ def test_the_first_of_two_publishers_wins(tmp_path: Path, folder: Path, step: St
     assert (folder / "number.txt").read_text() == "7\n"
 
 
-def test_a_body_may_not_write_a_manifest(tmp_path: Path, step: Step) -> None:
+def test_a_step_may_not_write_a_manifest(tmp_path: Path, step: Step) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "manifest.json").write_text("{}")
     with pytest.raises(StepError, match=r"manifest\.json"):
         Store(tmp_path).publish(step, tmp_path / "out", {}, 1.0)
+
+
+def test_an_artifact_made_from_another_input_does_not_count(tmp_path: Path, folder: Path, step: Step) -> None:
+    store, reader = Store(tmp_path), toy("b", 1, {"a": step})
+    execute(reader, store)
+    assert store.lookup(reader) is not None
+
+    store.move_aside(step)
+    assert store.lookup(reader) is not None, "its input is only missing"
+    execute(step, store)
+    assert Store(tmp_path).lookup(reader) is not None, "its input has the same bits again"
+
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "number.txt").write_text("8\n")
+    store.move_aside(step)
+    store.publish(step, other, {}, 1.0)
+    later = Store(tmp_path)
+    assert later.lookup(reader) is None
+    assert "made from another" in later.damaged[reader.name]
+    assert (execute(reader, Store(tmp_path)) / "number.txt").read_text() == "9\n"
 
 
 def test_a_store_can_be_moved(tmp_path: Path, folder: Path, step: Step) -> None:
