@@ -13,12 +13,13 @@ from src.data import jsonl
 from src.grid.context import Context
 from src.model.chat import Chat
 from src.model.tokenizer import build_tokenizer
-from src.train.loop import Optimization, gathered, train
+from src.train.loop import gathered, train
+from src.train.settings import Optimization
 
 
 def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: Context) -> dict[str, Any]:
     """config: units, architecture (LlamaConfig's own names), optimization. inputs: corpus. Writes theta_0 as model/."""
-    settings = Optimization.of(config["optimization"])
+    settings = Optimization(**config["optimization"])
     words = json.loads((inputs["corpus"] / "words.json").read_text())
     tokenizer = build_tokenizer(words, config["units"])
     examples = Chat(tokenizer).encode([row["messages"] for row in jsonl.read(inputs["corpus"] / "base.jsonl")])

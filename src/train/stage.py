@@ -10,9 +10,11 @@ from src.data.replay import sample_earlier
 from src.data.stages import STAGES
 from src.grid.context import Context
 from src.model import adapter
-from src.model.adapter import AdapterConfig
+from src.model.settings import Adapter
 from src.train.examples import Selection, Stored
-from src.train.loop import Optimization, gathered, train
+from src.train.loop import gathered, train
+from src.train.methods import Role
+from src.train.settings import Optimization
 
 
 def stage_examples(
@@ -40,15 +42,16 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
 
     Writes adapter/, full.safetensors and metrics.jsonl.
     """
-    settings = Optimization.of(config["optimization"])
+    settings = Optimization(**config["optimization"])
     chosen = stage_examples(config["stage"], config["replay"], inputs, settings.seed)
     model = adapter.trainable(
-        inputs["base"], inputs.get("previous"), AdapterConfig.of(config["adapter"]), settings.seed, settings.dtype
+        inputs["base"], inputs.get("previous"), Adapter(**config["adapter"]), settings.seed, settings.dtype
     )
-    history = train(model, Selection(list(chosen.values())), settings, config["stage"], context)
+    examples = Selection([(*part, Role.CROSS_ENTROPY) for part in chosen.values()])
+    history = train(model, examples, settings, config["stage"], context)
     with gathered(model):
         if int(os.environ["RANK"]) == 0:
-            adapter.save(model, out)
+            adapter.save(model, out, inputs.get("previous"))
     if int(os.environ["RANK"]) == 0:
         jsonl.write(out / "metrics.jsonl", history.metrics)
     return history.summary | {"data": _data(chosen, settings.max_length)}
