@@ -27,7 +27,7 @@ class Checkpoints:
         """Load the latest checkpoint, if there is one, and return the state that was saved with it."""
         found = [latest_checkpoint(self.context.work)]
         if self.world > 1:
-            torch.distributed.broadcast_object_list(found, 0)  # a shared file system may show the ranks different things
+            torch.distributed.broadcast_object_list(found, 0)  # a shared file system may differ between ranks
         state = _load(self.engine, found[0]) if found[0] else None
         self._saved = time.monotonic()
         return state

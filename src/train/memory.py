@@ -241,7 +241,7 @@ def describe(config: Any, adapter: "Adapter", vocabulary: int | None = None) -> 
     }
     adapted = {name: module for name, module in body.items() if name.rsplit(".", 1)[-1] in adapter.target_modules}
     if not full and not adapted:
-        raise ValueError(f"none of {[*adapter.target_modules, *adapter.full_modules]} is a module of the model")
+        raise ValueError(f"none of {(*adapter.target_modules, *adapter.full_modules)} is a module of the model")
     lora = {name: adapter.r * (module.in_features + module.out_features) for name, module in adapted.items()}
     first = {name: module for name, module in adapted.items() if ".layers.0." in name}
     whole = {name: module for name, module in body.items() if f"{name}.weight" in full}

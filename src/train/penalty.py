@@ -95,8 +95,10 @@ class Penalty:
         self, trained: Mapping[str, torch.nn.Parameter], start: list[torch.Tensor],
         values: Iterator[tuple[str, torch.Tensor]],
     ) -> list[torch.Tensor]:  # fmt: skip
-        """`values`, one tensor for each trained parameter, in the layout of the optimizer's weights: written there, read
-        and overwritten by `start` again."""
+        """`values`, a tensor for each trained parameter, in the layout of the optimizer's weights.
+
+        They are written into these weights and copied from there. `start` is written back.
+        """
         sharded = self.engine.zero_optimization()
         if not sharded:
             places = dict(zip(trained, _places(self._masters, list(trained.values())), strict=True))

@@ -20,12 +20,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig
 
 from src.evaluate.generate import Decoding, generate
 from src.model import adapter
-from src.model.settings import Adapter
 from src.model.difference import changed_keys
+from src.model.settings import Adapter
 from src.train import memory
 from src.train.loss import prepare
-from src.train.settings import Optimization
 from src.train.memory import Training, answering, describe, disk, estimate, flops_per_token, optimizer_bytes, remedy
+from src.train.settings import Optimization
 from tests.conftest import TINY_ADAPTER, TINY_OPTIMIZATION
 from tests.model.test_backbone import OTHERS, plain_model
 
@@ -438,8 +438,7 @@ def test_a_model_of_which_nothing_is_trained_is_refused() -> None:
 
 def test_the_formulas_need_neither_torch_nor_transformers() -> None:
     code = (
-        "import sys; from src.train.settings import Optimization
-from src.train.memory import Training, PEAK_TFLOPS; Training(1, 8); "
+        "import sys; from src.train.memory import Training, PEAK_TFLOPS; Training(1, 8); "
         "print([m for m in ('torch', 'transformers', 'peft') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -3,10 +3,10 @@
     lambda / 2 * sum F (theta - theta_base)^2
 
 F is the diagonal of the base's Fisher information on its text (src/train/fisher.py). theta_base are the base's weights.
-LoRA's product B A is 0 in the base: there B is 0, and A has no effect, so that its F is 0 and its value does not matter.
+For LoRA, B is 0 in the base. There A has no effect: its F is 0, and so its value does not matter.
 
-F is of the log-likelihood of a whole response, the loss a mean over tokens: at strength 1 one response of text weighs as
-much as one token that is learned.
+F is of the log-likelihood of a whole response, while the loss is a mean over tokens. At strength 1 one response of text
+weighs as much as one token that is learned.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """NEFTune: uniform noise on the embeddings while training (Jain et al. 2023, arXiv 2310.05914, algorithm 1).
 
 Each element gets a number between -1 and 1 times alpha / sqrt(L d), for sequences of L tokens of d elements. L is the
-padded length of the micro-batch, as in the authors' code; batches are grouped by length, so that few tokens are padding.
-The noise is transformers' own.
+padded length of the micro-batch. Batches are grouped by length, so that few tokens are padding. The code is that of
+transformers.
 """
 
 from dataclasses import dataclass
