@@ -94,16 +94,17 @@ class Loop:
 
     def _choose(self, examples: Sequence[Example]) -> None:
         """The examples that are short enough, their roles and the batches."""
-        settings, lazy = self.settings, isinstance(examples, Selection)
-        known = examples.lengths.tolist() if lazy else [len(e.ids) for e in examples]
-        self.examples = examples
+        settings, self.examples = self.settings, examples
+        if isinstance(examples, Selection):
+            known, roles = examples.lengths.tolist(), examples.roles.tolist()
+        else:
+            known, roles = [len(e.ids) for e in examples], [Role.CROSS_ENTROPY] * len(examples)
         self.kept = [i for i, length in enumerate(known) if length <= settings.max_length]
         if not self.kept:
             raise ValueError(
                 f"stage {self.stage}: max_length={settings.max_length} leaves none of {len(examples)} examples"
             )
         self.lengths = [known[i] for i in self.kept]
-        roles = examples.roles.tolist() if lazy else [Role.CROSS_ENTROPY] * len(examples)
         self.roles = [roles[i] for i in self.kept]
         self.mixed = any(role & Role.METHOD for role in self.roles)
         self.plan = plan(self.lengths, settings, self.stage)
@@ -119,8 +120,9 @@ class Loop:
             "trainable_parameters": sum(parameter.numel() for parameter in parameters),
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
         }
+        betas = (settings.betas[0], settings.betas[1])
         self.optimizer = torch.optim.AdamW(
-            parameters, lr=settings.lr, betas=tuple(settings.betas), weight_decay=settings.weight_decay, fused=True
+            parameters, lr=settings.lr, betas=betas, weight_decay=settings.weight_decay, fused=True
         )
         warmup = math.ceil(settings.warmup_ratio * steps)
         schedule = get_cosine_with_min_lr_schedule_with_warmup(

@@ -7,7 +7,7 @@ Clipping: where the gradient of the loss is scaled down to `max_grad_norm`, the 
 So the step has the direction of loss plus penalty, and the penalty alone never causes clipping.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,8 @@ class Penalty:
         self.method, self.engine, self.clip = method, engine, clip
         self._masters = _masters(engine, optimizer)
         start = [master.detach().clone() for master in self._masters]
-        anchors, weights = start, [None] * len(start)
+        anchors: Sequence[torch.Tensor] = start
+        weights: Sequence[torch.Tensor | None] = [None] * len(start)
         if method.fisher:
             assert fisher is not None
             weights = self._laid_out(trained, start, _fisher(fisher / FISHER, trained))
@@ -145,7 +146,7 @@ def _fisher(file: Path, trained: Mapping[str, torch.nn.Parameter]) -> Iterator[t
             yield name, opened.get_tensor(name)
 
 
-def _base(base: Path, trained: Mapping[str, torch.nn.Parameter]) -> Iterator[tuple[str, torch.Tensor]]:
+def _base(base: Path, trained: Mapping[str, Any]) -> Iterator[tuple[str, torch.Tensor]]:
     """The base's weights; 0 for LoRA's, whose product is 0 in the base."""
     checkpoint = Checkpoint(base / "model")
     for name, parameter in trained.items():
