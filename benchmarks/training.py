@@ -24,7 +24,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArgumen
 
 from src.grid.context import Context
 from src.model.chat import IGNORE, Example
-from src.train.loop import Optimization, train
+from src.train.loop import train
+from src.train.settings import Optimization
 
 VOCABULARY = 640
 

@@ -4,9 +4,8 @@ As in the paper: LoRA on q_proj, k_proj and v_proj of every layer; the embedding
 in full, the latter with LoRA on top of them.
 """
 
+import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +14,16 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from src.checks import require
+from src.model.settings import Adapter
+
 ADAPTER, FULL = "adapter", "full.safetensors"
 LORA, SETTINGS = "adapter_model.safetensors", "adapter_config.json"
 """What ADAPTER holds, by PEFT's names."""
 PREFIX = "base_model.model."
 
 
-@dataclass(frozen=True)
-class AdapterConfig:
-    r: int
-    alpha: float
-    dropout: float
-    target_modules: tuple[str, ...]
-    full_modules: tuple[str, ...]
-    """Modules trained in full wherever they stand: the embeddings and the head."""
-    full_projections: tuple[str, ...]
-    full_last_layers: int
-    """How many of the last layers have their `full_projections` trained in full."""
-
-    @classmethod
-    def of(cls, config: Mapping[str, Any]) -> "AdapterConfig":
-        made: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in config.items()}
-        return cls(**made)
-
-
-def is_full(name: str, layers: int, config: AdapterConfig) -> bool:
+def is_full(name: str, layers: int, config: Adapter) -> bool:
     """Whether the base parameter `name` is trained in full."""
     if any(f"{module}.weight" in name for module in config.full_modules):
         return True
@@ -54,38 +38,52 @@ def load_base(folder: Path, dtype: torch.dtype = torch.float32) -> PreTrainedMod
 
 
 def trainable(
-    base: Path, previous: Path | None, config: AdapterConfig, seed: int, dtype: torch.dtype = torch.float32
+    base: Path, previous: Path | None, config: Adapter, seed: int, dtype: torch.dtype = torch.float32
 ) -> PeftModel:
     """The model of a stage: the previous stage's adapter and full modules to be trained further, or a new adapter.
 
-    dtype: of all weights, LoRA's too.
+    previous: the stage before. Its full modules are in the model whether or not `config` has them trained further; its
+    dropout too may be another, but neither r nor alpha nor target_modules. dtype: of all weights, LoRA's too.
 
-    Raises ValueError where no parameter of the model matches what is to be trained.
+    Raises ValueError where no parameter of the model matches what is to be trained in full, or the previous stage's
+    adapter is of another form.
     """
     model = load_base(base, dtype)
     layers = model.config.num_hidden_layers
+    lora = LoraConfig(
+        r=config.r,
+        lora_alpha=config.alpha,  # type: ignore[arg-type]
+        lora_dropout=config.dropout,
+        target_modules=list(config.target_modules),
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
     if previous is None:
         torch.manual_seed(seed)
-        lora = LoraConfig(
-            r=config.r,
-            lora_alpha=config.alpha,  # type: ignore[arg-type]
-            lora_dropout=config.dropout,
-            target_modules=list(config.target_modules),
-            bias="none",
-            task_type="CAUSAL_LM",
-        )
         peft: PeftModel = get_peft_model(model, lora, autocast_adapter_dtype=False)  # type: ignore[assignment]
     else:
+        check_same(config, previous)
         overlay(model, previous)
-        peft = PeftModel.from_pretrained(model, previous / ADAPTER, is_trainable=True, autocast_adapter_dtype=False)
-    full = 0
-    for name, parameter in peft.named_parameters():
-        if "lora_" not in name and is_full(name, layers, config):
-            parameter.requires_grad_(True)
-            full += 1
-    if not full:
-        raise ValueError(f"none of {config.full_modules + config.full_projections} is a module of the base model")
+        peft = PeftModel.from_pretrained(
+            model, previous / ADAPTER, is_trainable=True, config=lora, autocast_adapter_dtype=False
+        )
+    full = [name for name, _ in peft.named_parameters() if "lora_" not in name and is_full(name, layers, config)]
+    for name in full:
+        peft.get_parameter(name).requires_grad_(True)
+    wanted = [*config.full_modules, *(config.full_projections if config.full_last_layers else ())]
+    if wanted and not full:
+        raise ValueError(f"none of {', '.join(wanted)} is a module of the base model")
     return peft
+
+
+def check_same(config: Adapter, previous: Path) -> None:
+    """Raise ValueError where the adapter of the stage `previous` is of another form: it goes on being trained."""
+    saved = json.loads((previous / ADAPTER / SETTINGS).read_text())
+    names = {"r": "r", "alpha": "lora_alpha", "target_modules": "target_modules"}
+    for name, theirs in names.items():
+        ours = getattr(config, name)
+        ours = sorted(ours) if name == "target_modules" else ours
+        require(ours == saved[theirs], name, ours, f"the previous stage's {saved[theirs]}, whose adapter is trained on")
 
 
 def overlay(model: PreTrainedModel, stage: Path) -> None:
@@ -95,9 +93,13 @@ def overlay(model: PreTrainedModel, stage: Path) -> None:
         raise ValueError(f"{stage / FULL} holds {unknown[0]}, which the base model has not")
 
 
-def save(peft: PeftModel, out: Path) -> None:
-    """Write `adapter/` (PEFT's format, LoRA alone) and `full.safetensors` (base names)."""
-    full = {
+def save(peft: PeftModel, out: Path, previous: Path | None = None) -> None:
+    """Write `adapter/` (PEFT's format, LoRA alone) and `full.safetensors` (base names; empty with LoRA alone).
+
+    previous: the stage before, whose full modules are kept where this stage has not trained them further.
+    """
+    full = {} if previous is None else load_file(previous / FULL)
+    full |= {
         name.removeprefix(PREFIX).replace(".base_layer", ""): parameter.detach().contiguous()
         for name, parameter in peft.named_parameters()
         if parameter.requires_grad and "lora_" not in name

@@ -1,7 +1,10 @@
-"""Which examples make a batch: grouped by length, within a number of tokens or of examples."""
+"""Which examples make a batch, grouped by length, and how a batch is divided among ranks and micro-batches."""
 
+import math
 import random
 from collections.abc import Sequence
+
+from src.train.settings import Optimization
 
 GROUP = 4096
 """Examples that are sorted by length together: long enough for little padding, short enough to stay random."""
@@ -30,3 +33,22 @@ def batches(
             made.append(batch)
     rng.shuffle(made)
     return made
+
+
+def plan(lengths: Sequence[int], settings: Optimization, stage: str) -> list[list[int]]:
+    """The batches of all epochs, in the order in which they are trained on; the stage's name is part of the seed."""
+    rng = random.Random(f"{settings.seed}-{stage}-batches")
+    return [
+        batch
+        for _ in range(settings.epochs)
+        for batch in batches(lengths, rng, settings.batch_tokens, settings.batch_size)
+    ]
+
+
+def micro_batches(batch: Sequence[int], rank: int, world: int, micro: int | None) -> list[Sequence[int]]:
+    """A rank's share of a batch in parts of at most `micro` examples; as many parts on every rank, so that some may be
+    empty."""
+    share = batch[rank::world]
+    size = micro or len(batch)
+    count = math.ceil(len(batch[::world]) / size)
+    return [share[i * size : (i + 1) * size] for i in range(count)]

@@ -21,6 +21,7 @@ from transformers import AutoTokenizer
 from src.grid.context import Context
 from src.model.chat import IGNORE, Chat, Example
 from src.stages import Conversation
+from src.train.methods import Role
 
 CHUNK = 2048
 """Conversations that are tokenized, written and found together."""
@@ -142,11 +143,16 @@ class Stored(Lazy):
 class Selection(Lazy):
     """Some rows of several sets, one set after the other."""
 
-    def __init__(self, parts: Sequence[tuple[Stored, Sequence[int]]]):
-        self._sets = [stored for stored, _ in parts]
-        self._set = np.repeat(np.arange(len(parts)), [len(rows) for _, rows in parts])
-        self._row = np.concatenate([np.asarray(rows, np.int64) for _, rows in parts])
-        self.lengths = np.concatenate([stored.lengths[np.asarray(rows, np.int64)] for stored, rows in parts])
+    roles: np.ndarray
+    """The Role of each."""
+
+    def __init__(self, parts: Sequence[tuple[Stored, Sequence[int], Role]]):
+        sizes = [len(rows) for _, rows, _ in parts]
+        self._sets = [stored for stored, _, _ in parts]
+        self._set = np.repeat(np.arange(len(parts)), sizes)
+        self._row = np.concatenate([np.asarray(rows, np.int64) for _, rows, _ in parts])
+        self.lengths = np.concatenate([stored.lengths[np.asarray(rows, np.int64)] for stored, rows, _ in parts])
+        self.roles = np.repeat([int(role) for _, _, role in parts], sizes)
 
     def one(self, i: int) -> Example:
         return self._sets[self._set[i]][int(self._row[i])]

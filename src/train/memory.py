@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from src.model.adapter import AdapterConfig
+    from src.model.settings import Adapter
 
 GIB = 2**30
 
@@ -211,7 +211,7 @@ class Disk:
     """A merge by difference: the tensors that differ; the others are shared with the base."""
 
 
-def describe(config: Any, adapter: "AdapterConfig", vocabulary: int | None = None) -> Model:
+def describe(config: Any, adapter: "Adapter", vocabulary: int | None = None) -> Model:
     """Count a model from its transformers configuration.
 
     vocabulary: rows of embeddings and head after the unit tokens are added; None is the configuration's.
@@ -241,7 +241,7 @@ def describe(config: Any, adapter: "AdapterConfig", vocabulary: int | None = Non
     }
     adapted = {name: module for name, module in body.items() if name.rsplit(".", 1)[-1] in adapter.target_modules}
     if not full and not adapted:
-        raise ValueError(f"none of {adapter.target_modules + adapter.full_modules} is a module of the model")
+        raise ValueError(f"none of {(*adapter.target_modules, *adapter.full_modules)} is a module of the model")
     lora = {name: adapter.r * (module.in_features + module.out_features) for name, module in adapted.items()}
     first = {name: module for name, module in adapted.items() if ".layers.0." in name}
     whole = {name: module for name, module in body.items() if f"{name}.weight" in full}

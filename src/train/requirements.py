@@ -265,11 +265,11 @@ def count(base: Mapping[str, Any], adapter: Mapping[str, Any]) -> Model:
     """The parameters of a model after the unit tokens are added. base: settings of the step `backbone`."""
     from transformers import AutoConfig
 
-    from src.model.adapter import AdapterConfig
+    from src.model.settings import Adapter
 
     fields = dict(base["architecture"])
     config = AutoConfig.for_model(fields.pop("model_type"), **fields)
-    return memory.describe(config, AdapterConfig.of(adapter), vocabulary(base, config.vocab_size))
+    return memory.describe(config, Adapter(**adapter), vocabulary(base, config.vocab_size))
 
 
 def vocabulary(base: Mapping[str, Any], rows: int) -> int:

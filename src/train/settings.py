@@ -57,6 +57,12 @@ class Optimization:
         require(one, "batch_size and batch_tokens", [self.batch_size, self.batch_tokens], right)
 
     @property
+    def zero_stage(self) -> int:
+        """DeepSpeed's ZeRO stage: 0, no sharding, to 3."""
+        stage: int = self.deepspeed.get("zero_optimization", {}).get("stage", 0)
+        return stage
+
+    @property
     def dtype(self) -> Any:
         """torch's type of the model's weights. In bfloat16 DeepSpeed keeps others in float32, which the optimizer
         updates."""

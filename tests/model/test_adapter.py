@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 
 from src.merge import discount
 from src.model import adapter, difference
-from src.model.adapter import AdapterConfig
+from src.model.settings import Adapter
 from tests.conftest import TINY_ADAPTER
 
-CONFIG = AdapterConfig.of(TINY_ADAPTER)
+CONFIG = Adapter(**TINY_ADAPTER)
 
 
 @pytest.fixture()
@@ -76,6 +76,6 @@ def test_saving_twice_gives_the_same_bytes(tiny_base: Path, tmp_path: Path) -> N
 
 
 def test_nothing_to_train_is_an_error(tiny_base: Path) -> None:
-    config = AdapterConfig.of({**TINY_ADAPTER, "full_modules": ["wte"], "full_last_layers": 0})
+    config = Adapter(**{**TINY_ADAPTER, "full_modules": ["wte"], "full_last_layers": 0})
     with pytest.raises(ValueError, match="wte"):
         adapter.trainable(tiny_base, None, config, seed=0)

@@ -16,9 +16,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from src.merge.merge import recipe
 from src.merge.methods import METHODS
 from src.model import adapter, difference
-from src.model.adapter import AdapterConfig
 from src.model.backbone import Checkpoint
 from src.model.backbone import write as write_backbone
+from src.model.settings import Adapter
 from src.model.vocabulary import extend
 from tests.conftest import TINY_ADAPTER
 from tests.model.folding import folded, save_folded
@@ -42,7 +42,7 @@ def make_store(folder: Path, kind: str = "llama", dtype: torch.dtype = torch.flo
     write_backbone(folder / "source", folder / "plain", shard_bytes=30_000)
     extend(folder / "plain", folder / "base" / "model", 20, shard_bytes=30_000)
     for seed, name in enumerate(STAGES):
-        model = adapter.trainable(folder / "base", None, AdapterConfig.of(TINY_ADAPTER), seed)
+        model = adapter.trainable(folder / "base", None, Adapter(**TINY_ADAPTER), seed)
         torch.manual_seed(seed)
         with torch.no_grad():
             for parameter in model.parameters():
@@ -143,7 +143,7 @@ def test_a_model_takes_a_few_tensors_more_than_itself(tmp_path: Path) -> None:
     """Peak memory of a fresh process that loads a stage with 100 MB of trained modules, and of one with its base."""
     sizes = {"hidden_size": 1024, "intermediate_size": 1024, "num_hidden_layers": 8, "num_key_value_heads": 4}
     plain_model(tmp_path / "base" / "model", "llama", torch.float32, **sizes)
-    config = AdapterConfig.of(TINY_ADAPTER | {"full_last_layers": 8})
+    config = Adapter(**TINY_ADAPTER | {"full_last_layers": 8})
     (tmp_path / "stage").mkdir()
     adapter.save(adapter.trainable(tmp_path / "base", None, config, 0), tmp_path / "stage")
     alone, loaded = (float(run_apart(PEAK, tmp_path / "base", tmp_path / name)) for name in ("base", "stage"))
@@ -170,7 +170,7 @@ def test_bytes_of_a_stage_are_those_of_what_it_trained(store: Path) -> None:
     """Against the whole copy that it replaces: LoRA's factors and the modules trained in full, and headers."""
     files = [file for file in (store / "asr").rglob("*") if file.is_file()]
     trained = [p.nbytes for p in adapter.trainable(
-        store / "base", None, AdapterConfig.of(TINY_ADAPTER), 0).parameters() if p.requires_grad]  # fmt: skip
+        store / "base", None, Adapter(**TINY_ADAPTER), 0).parameters() if p.requires_grad]  # fmt: skip
     whole = sum(tensor.nbytes for tensor in load_all(store / "whole-asr").values())
     size = sum(file.stat().st_size for file in files)
     assert sum(trained) < size < sum(trained) + 10_000 < whole
@@ -376,7 +376,7 @@ def test_out_dtype_and_a_bfloat16_base(tmp_path: Path) -> None:
 def test_stages_that_trained_different_modules(store: Path, tmp_path: Path) -> None:
     """What only one of them has changed, the other has from the base."""
     only_head = TINY_ADAPTER | {"target_modules": ["v_proj"], "full_modules": ["lm_head"], "full_last_layers": 0}
-    model = adapter.trainable(store / "base", None, AdapterConfig.of(only_head), 5)
+    model = adapter.trainable(store / "base", None, Adapter(**only_head), 5)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 if parameter.requires_grad else 0.0)

@@ -17,6 +17,7 @@ from src.grid.context import Context, read_progress
 from src.model.chat import IGNORE, Chat, Example
 from src.train import examples
 from src.train.examples import Selection, Stored, Writer
+from src.train.methods import Role
 
 
 def example(learned: list[bool]) -> Example:
@@ -63,10 +64,11 @@ def test_any_labels_come_back_from_any_number_of_files(learned: list[list[bool]]
 
 def test_a_selection_is_its_rows_in_order(tiny_examples: dict[str, Path]) -> None:
     asr, text = Stored(tiny_examples["asr"]), Stored(tiny_examples["text"])
-    chosen = Selection([(asr, [3, 1]), (text, []), (text, [0, 5, 5])])
+    chosen = Selection([(asr, [3, 1], Role.CROSS_ENTROPY), (text, [], Role.METHOD), (text, [0, 5, 5], Role.BOTH)])
     assert list(chosen) == [asr[3], asr[1], text[0], text[5], text[5]]
     assert chosen[-1] == text[5] and chosen[1:3] == [asr[1], text[0]]
     assert chosen.lengths.tolist() == [len(example.ids) for example in chosen]
+    assert chosen.roles.tolist() == [1, 1, 3, 3, 3]
 
 
 def test_the_same_bytes_each_time_and_progress(

@@ -14,18 +14,20 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from src.model import adapter
-from src.model.adapter import AdapterConfig
 from src.model.chat import IGNORE
-from src.train import loop
-from src.train.loop import Optimization, ResponseLoss, prepare, turns
+from src.model.settings import Adapter
+from src.train import loss as losses
+from src.train.batches import micro_batches
+from src.train.loss import ResponseLoss, prepare
+from src.train.settings import Optimization
 from tests.conftest import TINY_ADAPTER, TINY_OPTIMIZATION
 
-SETTINGS = Optimization.of(TINY_OPTIMIZATION)
+SETTINGS = Optimization(**TINY_OPTIMIZATION)
 LIGER = "liger_kernel.ops.fused_linear_cross_entropy"
 
 
 def prepared(base: Path, **settings: Any) -> ResponseLoss:
-    model = adapter.trainable(base, None, AdapterConfig.of(TINY_ADAPTER), 0)
+    model = adapter.trainable(base, None, Adapter(**TINY_ADAPTER), 0)
     return prepare(model, replace(SETTINGS, **settings)).train()
 
 
@@ -145,7 +147,7 @@ def test_liger_has_the_same_loss_and_gradients(tiny_base: Path) -> None:
 def test_what_is_not_here_is_said_in_one_line(
     settings: dict[str, Any], message: str, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "is_flash_attn_2_available", lambda: False)
+    monkeypatch.setattr(losses, "is_flash_attn_2_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match=message) as raised:
         prepared(tiny_base, **settings)
@@ -153,10 +155,10 @@ def test_what_is_not_here_is_said_in_one_line(
 
 
 @given(st.lists(st.integers(), min_size=1, max_size=30, unique=True), st.integers(1, 4), st.none() | st.integers(1, 5))
-def test_every_rank_has_as_many_turns_and_every_example_is_in_one(
+def test_every_rank_has_as_many_micro_batches_and_every_example_is_in_one(
     batch: list[int], world: int, micro: int | None
 ) -> None:
-    shares = [turns(batch, rank, world, micro) for rank in range(world)]
+    shares = [micro_batches(batch, rank, world, micro) for rank in range(world)]
     assert len({len(share) for share in shares}) == 1
     assert sorted(i for share in shares for part in share for i in part) == sorted(batch)
     assert all(len(part) <= (micro or len(batch)) for share in shares for part in share)

@@ -1,0 +1,136 @@
+"""The loss of a batch: cross-entropy on the answer tokens, and a method's own loss."""
+
+import importlib.util
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch.nn import functional
+from transformers.utils import is_flash_attn_2_available
+
+from src.model.chat import IGNORE, Example
+from src.train.methods import Method, Role
+from src.train.settings import Optimization
+
+
+def causal_model(model: torch.nn.Module) -> Any:
+    """The model of transformers below PEFT's wrapper, if there is one."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+def answer_states(model: torch.nn.Module, ids: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The hidden states [answers, d] from which the answer tokens [answers] are predicted, row after row.
+
+    ids, labels: [batch, length], padded on the right, where a causal model needs no mask.
+    """
+    hidden = causal_model(model).model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+    targets = labels[:, 1:]
+    kept = targets != IGNORE
+    return hidden[kept], targets[kept]
+
+
+class ResponseLoss(torch.nn.Module):
+    """Cross-entropy on the labelled tokens; logits are computed only for them, or by Liger in parts alone (`fused`)."""
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        fused: bool = False,
+        method: Method | None = None,
+        teacher: torch.nn.Module | None = None,
+    ):
+        super().__init__()
+        self.model = model
+        self.fused = fused
+        self.method = method
+        self.method_loss: torch.Tensor | None = None
+        """The method's part of the last loss, detached."""
+        self._teacher = [teacher]  # in a list, so that it is no part of the module that DeepSpeed shares out
+
+    def forward(self, ids: torch.Tensor, labels: torch.Tensor, roles: torch.Tensor | None = None) -> torch.Tensor:
+        """The summed loss.
+
+        ids, labels: [batch, length], padded on the right. roles: [batch], a Role for each example, whose tokens have
+        the cross-entropy, the loss of the method, or both; None: cross-entropy for all.
+        """
+        hidden, targets = answer_states(self.model, ids, labels)
+        causal = causal_model(self.model)
+        if roles is None:
+            return self._cross_entropy(causal, hidden, targets)
+        token_roles = roles[:, None].expand_as(labels)[:, 1:][labels[:, 1:] != IGNORE]
+        learned, own = (token_roles & role != 0 for role in (Role.CROSS_ENTROPY, Role.METHOD))
+        if self.fused:
+            loss = self._cross_entropy(causal, hidden[learned], targets[learned])
+            logits = causal.lm_head(hidden[own]).float()
+        else:
+            every = causal.lm_head(hidden).float()
+            loss = functional.cross_entropy(every[learned], targets[learned], reduction="sum")
+            logits = every[own]
+        assert self.method is not None
+        extra = self.method.loss(logits, targets[own], self._teacher_logits(ids, labels, roles))
+        self.method_loss = extra.detach()
+        return loss + extra
+
+    def _cross_entropy(self, causal: Any, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        if self.fused and len(targets):
+            from liger_kernel.ops.fused_linear_cross_entropy import LigerFusedLinearCrossEntropyFunction
+
+            head = (hidden, causal.lm_head.weight, targets, causal.lm_head.bias)
+            loss: torch.Tensor = LigerFusedLinearCrossEntropyFunction.apply(*head, None, IGNORE, 0.0, 0.0, "sum")[0]
+            return loss
+        return functional.cross_entropy(causal.lm_head(hidden).float(), targets, reduction="sum")
+
+    @torch.no_grad()
+    def _teacher_logits(self, ids: torch.Tensor, labels: torch.Tensor, roles: torch.Tensor) -> torch.Tensor | None:
+        (teacher,) = self._teacher
+        if teacher is None:
+            return None
+        rows = roles & Role.METHOD != 0
+        if not rows.any():
+            return torch.empty(0, causal_model(teacher).config.vocab_size, device=ids.device)
+        hidden, _ = answer_states(teacher, ids[rows], labels[rows])
+        logits: torch.Tensor = causal_model(teacher).lm_head(hidden).float()
+        return logits
+
+
+def prepare(
+    model: torch.nn.Module,
+    settings: Optimization,
+    method: Method | None = None,
+    teacher: Any = None,
+) -> ResponseLoss:
+    """What DeepSpeed trains: the model with its attention, checkpointing, method and loss as they are set.
+
+    Raises ValueError, one line, where a setting needs what is not here.
+    """
+    plain = causal_model(model)
+    if settings.attention == "flash_attention_2" and not is_flash_attn_2_available():
+        raise ValueError("train.attention=flash_attention_2 needs a GPU and the package flash-attn; sdpa needs neither")
+    if settings.fused_loss:
+        if settings.zero_stage == 3:
+            raise ValueError("train.fused_loss=true needs the whole head on each GPU, which ZeRO-3 has not: "
+                             "set it to false, or take deepspeed=zero2_bf16")  # fmt: skip
+        if not torch.cuda.is_available() or importlib.util.find_spec("liger_kernel") is None:
+            raise ValueError("train.fused_loss=true needs a GPU and the package liger-kernel "
+                             "(pip install liger-kernel)")  # fmt: skip
+    for every in (plain, teacher) if teacher is not None else (plain,):
+        if every.config._attn_implementation != settings.attention:
+            every.set_attn_implementation(settings.attention)
+    if settings.gradient_checkpointing:
+        plain.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if method is not None:
+        method.attach(model)
+    return ResponseLoss(model, settings.fused_loss, method, teacher)
+
+
+def collate(examples: Sequence[Example], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Right-padded ids and labels, each [batch, longest]."""
+    length = max(len(example.ids) for example in examples)
+    ids = torch.zeros(len(examples), length, dtype=torch.long)
+    labels = torch.full((len(examples), length), IGNORE)
+    for row, example in enumerate(examples):
+        n = len(example.ids)
+        ids[row, :n] = torch.tensor(example.ids)
+        labels[row, :n] = torch.tensor(example.labels)
+    return ids.to(device), labels.to(device)

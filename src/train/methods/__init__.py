@@ -1,0 +1,111 @@
+"""Training methods: what changes the training itself, against forgetting or otherwise.
+
+A method is one file here, a frozen dataclass of its settings with one or more of the three hooks of `Method`, and one
+YAML in conf/method/ with its name and settings. Imports no torch: a plan is checked with the settings.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from enum import IntFlag
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+
+
+class Role(IntFlag):
+    """Which losses the answer tokens of an example are trained on."""
+
+    CROSS_ENTROPY = 1
+    METHOD = 2
+    """Method.loss."""
+    BOTH = 3
+
+
+@dataclass(frozen=True)
+class Method:
+    """A training method. A subclass has its settings as fields and overrides the hooks that it needs."""
+
+    anchor: ClassVar[Literal["start", "base"] | None] = None
+    """Where `penalty` pulls the weights to: those at the start of the stage, or those of the base. None: no penalty."""
+    fisher: ClassVar[bool] = False
+    """Whether `penalty` weighs each weight by the base's Fisher information (src/train/fisher.py)."""
+    teacher: ClassVar[bool] = False
+    """Whether `loss` gets the base's logits. A frozen copy of the base is held in memory for them."""
+    own: ClassVar[Role] = Role.CROSS_ENTROPY
+    """What a stage's speech examples are trained on, replayed ones too."""
+    text: ClassVar[Role] = Role.CROSS_ENTROPY
+    """What examples of the text pool are trained on, replayed ones or those of a stage on text."""
+
+    @property
+    def name(self) -> str:
+        """The method's file without `.py`."""
+        return type(self).__module__.rpartition(".")[2]
+
+    @property
+    def text_ratio(self) -> float:
+        """How many examples of the text pool a stage without any draws for the method, as a share of its own examples.
+        They are trained on with `Role.METHOD` alone."""
+        return 0.0
+
+    def attach(self, model: "Module") -> None:
+        """Change the model that is to be trained, in place, before DeepSpeed has it.
+
+        Whatever is random in the change draws from torch's global generator, which is seeded anew for each step and
+        rank: then a resumed run has the same bits.
+        """
+
+    def penalty(self, weights: "Tensor", anchor: "Tensor", fisher: "Tensor | None") -> "Tensor":
+        """A scalar that is added to the mean loss, differentiable in `weights`.
+
+        weights: float32 [n], any n of the trained weights. It must be a sum over single weights, since each rank has
+        some of them and calls this piece by piece. anchor, fisher: [n], of the same weights.
+        """
+        raise NotImplementedError
+
+    def loss(self, logits: "Tensor", targets: "Tensor", teacher: "Tensor | None") -> "Tensor":
+        """The loss of the answer tokens whose example has `Role.METHOD`, summed over them; a batch may have none.
+
+        logits, teacher: float32 [tokens, vocabulary], of the model and of the base. targets: int64 [tokens].
+        The sum is divided by all answer tokens of the global batch, as the cross-entropy is.
+        """
+        raise NotImplementedError
+
+
+def names() -> list[str]:
+    """The methods there are, sorted."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def method(name: str, settings: Mapping[str, Any]) -> Method:
+    """The method of a name with its settings.
+
+    Raises ValueError, one line, for a method or a setting that does not exist, one that is missing, and one of the
+    wrong type or value.
+    """
+    if name not in names():
+        raise ValueError(f"name is {name!r}; it must be null or one of {', '.join(names())}")
+    module = importlib.import_module(f"{__name__}.{name}")
+    (kind,) = (
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Method) and value.__module__ == module.__name__
+    )
+    declared = {f.name: f for f in fields(kind)}
+    for key, value in settings.items():
+        if key not in declared:
+            raise ValueError(f"{key} is no setting of {name}; it has {', '.join(declared) or 'none'}")
+        wanted = declared[key].type
+        right = isinstance(value, int | float) and not isinstance(value, bool) if wanted is float else (
+            type(value) is wanted or not isinstance(wanted, type)
+        )  # fmt: skip
+        if not right:
+            raise ValueError(f"{key} is {value!r}; it must be {'a number' if wanted is float else wanted}")
+    for key, f in declared.items():
+        if key not in settings and f.default is MISSING and f.default_factory is MISSING:
+            raise ValueError(f"{key} is not set; {name} needs it")
+    made: Method = kind(**settings)
+    return made
