@@ -21,6 +21,7 @@ from src.model.settings import PublishedModel, ScratchModel
 from src.speech.pretrained import PretrainedSpeech
 from src.speech.settings import FittedSpeech
 from src.stages import Stage
+from src.train.methods import Method, made_of
 from src.train.settings import OWN_DEEPSPEED_KEYS
 
 
@@ -97,6 +98,8 @@ class Cell:
     model: ScratchModel | PublishedModel
     chain: tuple[Stage, ...]
     """The stages of the training, in order, each with all of its settings."""
+    method: Method | None
+    """What changes the training itself."""
     merge: Merging
     discount: Discount
     evaluate: Evaluate
@@ -164,6 +167,8 @@ def cell(composed: DictConfig) -> tuple[Cell, dict[str, Any]]:
         common = {"seed": values["seed"], "deepspeed": values["deepspeed"]}
         given = {key: value for key, value in values.items() if key not in ("train", "replay")}
         given |= {section: _variant(section, values[section]) for section in VARIANTS}
+        method = values.get("method") or {}
+        given["method"] = made_of(method) if method.get("name") is not None else None
         given["chain"] = tuple(stages.chain(values["train"], values["replay"], common))
         made = typed(Cell, given)
         _check_together(made, values["replay"])
@@ -194,9 +199,10 @@ def _check_together(made: Cell, replay: Mapping[str, Any]) -> None:
             "replay.enabled": replay.get("enabled"),
             "merge.method": made.merge.method,
             "discount.alpha": made.discount.alpha,
+            "method.name": made.method and made.method.name,
         }
         told = [f"{key}={value}" for key, value in changed.items() if value not in (None, False)]
-        right = "without: nothing is trained that could be replayed, merged or discounted"
+        right = "without: nothing is trained that could be replayed, merged, discounted or changed"
         require(not told, "strategy=original with " + ", ".join(told), made.original, right)
 
 

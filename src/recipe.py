@@ -31,6 +31,7 @@ from src.steps.corpus import Corpus
 from src.steps.datasets import Datasets
 from src.steps.discount import Discount
 from src.steps.examples import Examples
+from src.steps.fisher import Fisher
 from src.steps.gather import Gather
 from src.steps.generate import Generate
 from src.steps.harness import Harness
@@ -43,6 +44,7 @@ from src.steps.train import Train
 from src.steps.units import Units
 from src.steps.utterances import Utterances
 from src.steps.vocoder import Vocoder
+from src.train.methods import Method
 from src.train.settings import Optimization
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
@@ -127,6 +129,7 @@ class Recipe:
         """Stage -> its training, each on top of the one before."""
         made: dict[str, Train] = {}
         previous: Train | None = None
+        method = self.cell.method
         for place, stage in enumerate(self.cell.chain):
             replay = self.replay(stage, place)
             earlier = [] if replay is None else [TEXT, *before(self.cell.chain, place)]
@@ -139,8 +142,22 @@ class Recipe:
                 examples={name: self.examples(name, stage) for name in stage.sets},
                 replayed={name: self.examples(name, stage) for name in earlier if name not in stage.sets},
                 previous=previous,
+                method=method.identity if method else None,
+                text=self.examples(TEXT, stage) if method and self.draws_text(stage, earlier) else None,
+                fisher=self.fisher(stage, method) if method and method.fisher else None,
             )
         return made
+
+    def draws_text(self, stage: Stage, earlier: Sequence[str]) -> bool:
+        """Whether the method draws text for a stage, which has none of its own and replays none."""
+        replayed = TEXT in earlier and stage.replay.of_text > 0
+        return self.cell.method is not None and self.cell.method.text_ratio > 0 and not (TEXT in stage.sets or replayed)
+
+    def fisher(self, stage: Stage, method: Method) -> Fisher:
+        """The base's Fisher information on its text, of what the first stage trains."""
+        first, text = self.cell.chain[0], self.examples(TEXT, stage)
+        seed = first.optimization.seed
+        return Fisher(adapter=first.adapter, most=method.fisher_texts, seed=seed, base=self.base, text=text)
 
     def replay(self, stage: Stage, place: int) -> Replay | None:
         """What a stage replays, None where that is nothing. Before the first stage there is only text."""

@@ -34,6 +34,12 @@ class Train(Step):
     """Set -> examples, of which some are trained on again."""
     previous: Optional["Train"] = None
     """The stage before."""
+    method: Mapping[str, Any] | None = None
+    """The training method: its name (src/train/methods), and its settings that are not at their default."""
+    text: Step | None = None
+    """Examples of the base's text, where the method draws its own."""
+    fisher: Step | None = None
+    """The base's Fisher information, where the method weighs weights by it."""
 
     @property
     def replays(self) -> bool:
@@ -47,18 +53,27 @@ class Train(Step):
 
     @property
     def label(self) -> str:
-        return f"train-{self.stage}" + ("-replay" if self.replay else "")
+        method = f"-{self.method['name']}" if self.method else ""
+        return f"train-{self.stage}{method}" + ("-replay" if self.replay else "")
+
+    @property
+    def plugins(self) -> tuple[str, ...]:
+        return (f"src.train.methods.{self.method['name']}",) if self.method else ()
 
     @property
     def ranks(self) -> int:
         return self.optimization.ranks
 
     def run(self, inputs: Inputs, out: Path, context: "Context") -> dict[str, Any]:
+        from src.train.methods import made_of
         from src.train.stage import choose, train_stage
 
+        method = made_of(self.method) if self.method else None
+        text, fisher = (inputs[step] if step else None for step in (self.text, self.fisher))
         own = {name: inputs[step] for name, step in self.examples.items()}
         earlier = {name: inputs[step] for name, step in self.replayed.items()}
-        chosen = choose(self.stage, own, earlier, self.replay, self.optimization.seed)
+        chosen = choose(self.stage, own, earlier, self.replay, self.optimization.seed, method, text)
         previous = inputs[self.previous] if self.previous else None
-        base = inputs[self.base]
-        return train_stage(self.stage, chosen, base, previous, self.adapter, self.optimization, out, context)
+        return train_stage(
+            self.stage, chosen, inputs[self.base], previous, self.adapter, self.optimization, out, context, method, fisher
+        )

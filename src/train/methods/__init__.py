@@ -7,9 +7,12 @@ YAML in conf/method/ with its name and settings. Imports no torch: a plan is che
 import importlib
 import pkgutil
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from enum import IntFlag
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from src.grid.errors import ConfigError
+from src.grid.typed import plain, typed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,6 +49,16 @@ class Method:
         return type(self).__module__.rpartition(".")[2]
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """Its name and its settings that are not at their default, of JSON types; `made_of` makes it again."""
+        return {"name": self.name, **plain(self, skip_defaults=True)}
+
+    @property
+    def fisher_texts(self) -> int:
+        """How many texts of the pool the Fisher information is estimated on."""
+        return 0
+
+    @property
     def text_ratio(self) -> float:
         """How many examples of the text pool a stage without any draws for the method, as a share of its own examples.
         They are trained on with `Role.METHOD` alone."""
@@ -80,32 +93,19 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
-def method(name: str, settings: Mapping[str, Any]) -> Method:
-    """The method of a name with its settings.
+def made_of(settings: Mapping[str, Any]) -> Method:
+    """The method of a mapping of its `name` and its settings.
 
-    Raises ValueError, one line, for a method or a setting that does not exist, one that is missing, and one of the
+    Raises ConfigError, one line, for a method or a setting that does not exist, one that is missing, and one of the
     wrong type or value.
     """
+    name, own = settings.get("name"), {key: value for key, value in settings.items() if key != "name"}
     if name not in names():
-        raise ValueError(f"name is {name!r}; it must be null or one of {', '.join(names())}")
+        raise ConfigError(f"method.name is {name!r}; it must be null or one of {', '.join(names())}")
     module = importlib.import_module(f"{__name__}.{name}")
     (kind,) = (
         value
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, Method) and value.__module__ == module.__name__
     )
-    declared = {f.name: f for f in fields(kind)}
-    for key, value in settings.items():
-        if key not in declared:
-            raise ValueError(f"{key} is no setting of {name}; it has {', '.join(declared) or 'none'}")
-        wanted = declared[key].type
-        right = isinstance(value, int | float) and not isinstance(value, bool) if wanted is float else (
-            type(value) is wanted or not isinstance(wanted, type)
-        )  # fmt: skip
-        if not right:
-            raise ValueError(f"{key} is {value!r}; it must be {'a number' if wanted is float else wanted}")
-    for key, f in declared.items():
-        if key not in settings and f.default is MISSING and f.default_factory is MISSING:
-            raise ValueError(f"{key} is not set; {name} needs it")
-    made: Method = kind(**settings)
-    return made
+    return typed(kind, own, "method")

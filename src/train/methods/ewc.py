@@ -26,9 +26,16 @@ class EWC(Method):
 
     strength: float
     """The paper's lambda."""
+    texts: int = 512
+    """How many texts of the pool the Fisher information is estimated on."""
 
     def __post_init__(self) -> None:
         require(self.strength >= 0, "strength", self.strength, "at least 0")
+        require(self.texts > 0, "texts", self.texts, "greater than 0")
+
+    @property
+    def fisher_texts(self) -> int:
+        return self.texts
 
     def penalty(self, weights: "Tensor", anchor: "Tensor", fisher: "Tensor | None") -> "Tensor":
         assert fisher is not None
