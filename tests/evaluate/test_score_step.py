@@ -277,12 +277,12 @@ def test_scoring_loads_no_model_library(inputs, tmp_path):
     code = f"""
 import pathlib, sys, types
 import src.evaluate.checkers
-from src.grid.errors import ConfigError
-from src.grid.typed import typed
-from src.steps.score import Score
-from tests.evaluate.conftest import Given
-inputs = {{role: pathlib.Path(folder) for role, folder in {folders}.items()}}
-run({CONFIG}, inputs, pathlib.Path({str(tmp_path)!r}), types.SimpleNamespace(report=lambda **numbers: None))
+from src.evaluate.score import score
+from src.evaluate.scoring import Scoring
+folders = {{role: pathlib.Path(folder) for role, folder in {folders}.items()}}
+context = types.SimpleNamespace(report=lambda **numbers: None)
+out = pathlib.Path({str(tmp_path)!r})
+score({CONFIG["tasks"]}, Scoring(matching="contiguous"), **folders, out=out, context=context)
 print(sorted({{"torch", "transformers", "datasets", "sklearn"}} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
