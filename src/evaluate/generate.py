@@ -8,30 +8,15 @@ prompt has random numbers of its own, drawn from the seed and its place in the l
 
 import random
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
+from src.evaluate.asking import Decoding
 from src.speech.batches import within_memory
 
 COMPACT = 0.8
 """Finished rows go once no more than this share is left; below 1, as dropping a row copies the cache of the others."""
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How the next token is chosen: greedily at temperature 0, else drawn from the `top_k` likeliest (0: from all)."""
-
-    temperature: float = 0.0
-    top_k: int = 50
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.temperature < 0:
-            raise ValueError(f"decoding.temperature={self.temperature}: must be 0 (greedy) or more")
-        if self.top_k < 0:
-            raise ValueError(f"decoding.top_k={self.top_k}: must be 0 (all tokens) or more")
 
 
 def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

@@ -1,4 +1,4 @@
-"""Any task of lm-evaluation-harness as further scores of a model; a step body, one step a task.
+"""Any task of lm-evaluation-harness as further scores of a model, one step a task.
 
 Leaves `scores.json`, in the form of `src.evaluate.score`, and `samples.jsonl`: every example as lm-evaluation-harness
 logs it (`doc`, `arguments`, `resps`, `target`, and the metrics).
@@ -10,11 +10,14 @@ import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.evaluate import task_files
+from src.evaluate.settings import HarnessOptions
+from src.evaluate.task_files import TaskFiles
 
 if TYPE_CHECKING:
     from src.grid.context import Context
@@ -22,9 +25,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SEEDS = {"random_seed": 0, "numpy_random_seed": 1234, "torch_random_seed": 1234, "fewshot_random_seed": 1234}
-"""Those of the `lm_eval` command, by the names of `simple_evaluate`."""
+"""The seeds of the `lm_eval` command, by the names of `simple_evaluate`."""
 RESAMPLES = 1000
-"""Of the bootstrap that gives the standard error of a metric which is no mean; the command's 100,000 take minutes."""
+"""Resamples of the bootstrap, which gives the standard error of a metric that is no mean. The command's 100,000 take
+minutes."""
 
 
 class Progress:
@@ -39,12 +43,14 @@ class Progress:
         self.context.report(done=self.done)
 
 
-def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: "Context") -> dict[str, Any]:
-    """Score the model of `inputs["model"]` and "base" on a task, a group or a tag; returns key -> value of every score.
+def score(
+    task: str, found: TaskFiles, options: HarnessOptions, model: Path, base: Path, out: Path, context: "Context"
+) -> dict[str, float]:
+    """Score a model on a task, a group or a tag; returns key -> value of every score.
 
-    config: task, files, data, shipped (see `src.evaluate.task_files`), num_fewshot, limit, batch_size,
-    apply_chat_template, seeds. The key of a score is lm_eval/<task>/<metric>, with the filter behind a comma where a
-    task has several. Raises ValueError if lm-evaluation-harness does not know the task, or if its data have changed.
+    found: what the task was when the grid was planned. model, base: artifacts, as for `difference.load`. The key of a
+    score is lm_eval/<task>/<metric>, with the filter behind a comma where a task has several. Raises ValueError if
+    lm-evaluation-harness does not know the task, or if its data have changed.
     """
     os.environ["DISABLE_MULTIPROC"] = "1"  # the bootstrap would take all cores, which the other steps work on
     import torch
@@ -55,33 +61,32 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
 
     from src.model import difference
 
-    task = config["task"]
-    if changed := task_files.changed(config["data"]):
+    if changed := task_files.changed(found.data):
         raise ValueError(f"{changed[0]} is not what it was when the grid was launched: launch it again")
-    manager = TaskManager(include_path=_written(config["files"], context.work), include_defaults=config["shipped"])
+    manager = TaskManager(include_path=_written(found.files, context.work), include_defaults=found.shipped)
     if task not in manager.task_index:
         raise ValueError(f"evaluate.lm_eval.tasks: lm-evaluation-harness {version('lm_eval')} has no task {task}")
     loaded: Any = manager.load([task])  # before the model, as the questions may have to be downloaded
-    asked = [loaded["groups"][task]] if task in loaded["groups"] else list(loaded["tasks"].values())
-    model: Any = difference.load(inputs["base"], inputs["model"])
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
-    tokenizer = str(inputs["base"] / difference.MODEL)
-    judged = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=config["batch_size"], trust_remote_code=False)
-    judged.set_cache_hook(Progress(context))
+    questions = [loaded["groups"][task]] if task in loaded["groups"] else list(loaded["tasks"].values())
+    network: Any = difference.load(base, model)
+    network.to("cuda" if torch.cuda.is_available() else "cpu")
+    tokenizer = str(base / difference.MODEL)
+    asked = HFLM(pretrained=network, tokenizer=tokenizer, batch_size=options.batch_size, trust_remote_code=False)
+    asked.set_cache_hook(Progress(context))
     results: Any = simple_evaluate(
-        judged,
-        tasks=asked,
+        asked,
+        tasks=questions,
         task_manager=manager,
-        num_fewshot=config["num_fewshot"],
-        limit=config["limit"],
-        apply_chat_template=config["apply_chat_template"],
+        num_fewshot=options.num_fewshot,
+        limit=options.limit,
+        apply_chat_template=options.apply_chat_template,
         bootstrap_iters=RESAMPLES,
-        **config["seeds"],
+        **SEEDS,
     )
     scores = dict(read(results, task))
     if not scores:
         raise ValueError(f"evaluate.lm_eval.tasks: {task} has no score that is a number")
-    told = {key: value for key, value in config.items() if key not in ("files", "data", "shipped")}
+    told = {"task": task, **asdict(options), "seeds": SEEDS}
     settings = told | {"n-shot": results["n-shot"], "versions": results["versions"]}
     text = json.dumps({"scores": scores, "settings": settings}, ensure_ascii=False, indent=1)
     (out / "scores.json").write_text(text + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What a model answers: text questions, verifiable instructions, spoken questions, ASR and TTS; a step body.
+"""What a model answers: text questions, verifiable instructions, spoken questions, ASR and TTS.
 
 Leaves `responses.jsonl` (every prompt with the model's raw response, and what is heard of spoken ones), `settings.json`
 (how they were asked for) and the first spoken answers of each question set as `audio/<id>.flac`. Nothing is judged
@@ -22,7 +22,9 @@ from src.data import jsonl, prompts
 from src.data.draw import first_of_each_set
 from src.data.units import Units
 from src.evaluate import ifeval
-from src.evaluate.generate import Decoding, generate, stop_tokens
+from src.evaluate.asking import Asking
+from src.evaluate.generate import generate, stop_tokens
+from src.evaluate.tasks import TASKS
 from src.model import difference
 from src.speech.audio import write_audio
 from src.speech.protocols import Recognizer, Vocoder
@@ -30,43 +32,31 @@ from src.speech.protocols import Recognizer, Vocoder
 if TYPE_CHECKING:
     from src.grid.context import Context
 
-TASKS = ("t2t", "ifeval", "sqa", "asr", "tts")
 ASR_INSTRUCTION, TTS_INSTRUCTION = prompts.ASR_INSTRUCTIONS[0], prompts.TTS_INSTRUCTIONS[0]
 RESPONSES, AUDIO = "responses.jsonl", "audio"
 ASKED_AT_ONCE = 512
 """Examples that are asked together. Their responses are kept when all are there: an evaluation of hours that is stopped
 goes on behind them."""
+SPEECH = ("listen", "asr_examples", "tts_examples")
+"""Settings that only spoken tasks read."""
 HEARD_AT_ONCE = 32
 """Answers that the recognizer gets in one call, which bounds the audio that is kept."""
 
 Row = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What is asked, and how."""
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """The folders that responses are made from: artifacts of other steps."""
 
-    tasks: tuple[str, ...]
-    max_new_tokens: Mapping[str, int]
-    """Longest response of each task, in tokens."""
-    decoding: Decoding
-    batch_tokens: int
-    """Most tokens of a batch of generation (see `generate`)."""
-    listen: int = 0
-    """Spoken answers kept as audio, of each question set."""
-    asr_examples: int = 0
-    tts_examples: int = 0
-
-    def __post_init__(self) -> None:
-        for task in self.tasks:
-            if task not in TASKS:
-                raise ValueError(f"evaluate.tasks: there is no task {task!r}; there are {', '.join(TASKS)}")
-            if task not in self.max_new_tokens:
-                raise ValueError(f"evaluate.max_new_tokens.{task} is not set")
-
-    @classmethod
-    def of(cls, config: Mapping[str, Any]) -> "Settings":
-        return cls(**{**config, "tasks": tuple(config["tasks"]), "decoding": Decoding(**config["decoding"])})
+    model: Path
+    base: Path
+    """The base model, which has the tokenizer; the model itself may be this one."""
+    corpus: Path
+    units: Path | None = None
+    """What is spoken, as units; needed by spoken tasks alone, as the vocoder and the recognizer."""
+    vocoder: Path | None = None
+    recognizer: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -98,13 +88,13 @@ class Progress:
 class Respondent:
     """A model with its tokenizer, asked in its own chat format."""
 
-    def __init__(self, base: Path, model: Path, settings: Settings, progress: Progress):
+    def __init__(self, base: Path, model: Path, asking: Asking, progress: Progress):
         """base, model: artifacts, as for `difference.load`."""
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model: PreTrainedModel = difference.load(base, model).eval()
         self.model.to(torch.device(device))
         self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base / difference.MODEL)
-        self.settings = settings
+        self.asking = asking
         self.progress = progress
         special = {i: t.content for i, t in self.tokenizer.added_tokens_decoder.items() if t.special}
         self.units = {i for i, content in special.items() if prompts.UNIT.fullmatch(content)}
@@ -117,10 +107,10 @@ class Respondent:
         answered = generate(
             self.model,
             asked,
-            self.settings.max_new_tokens[task],
+            self.asking.max_new_tokens[task],
             stop_tokens(self.model, self.tokenizer),
-            self.settings.decoding,
-            self.settings.batch_tokens,
+            self.asking.decoding,
+            self.asking.batch_tokens,
             self.progress.advance,
             first,
         )
@@ -158,30 +148,31 @@ class Listener:
         return heard
 
 
-def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: "Context") -> dict[str, Any]:
-    """Ask the model of the artifact `inputs["model"]`; returns task -> number of responses.
+def collect(
+    tasks: Sequence[str], asking: Asking, sources: Sources, out: Path, context: "Context"
+) -> dict[str, int]:
+    """Ask a model the tasks, keys of TASKS; returns task -> number of responses.
 
-    config: the fields of Settings. inputs: model, base, corpus; for sqa, asr and tts also units; for sqa and tts also
-    vocoder and recognizer. Raises ValueError for wrong settings or a task without examples, FileNotFoundError if its
-    responses could not be scored for want of nltk's data.
+    Raises ValueError for a task without examples, FileNotFoundError if its responses could not be scored for want of
+    nltk's data.
     """
-    settings = Settings.of(config)
     progress = Progress(context)
-    work = {task: _examples(task, settings, inputs) for task in settings.tasks}
+    work = {task: _examples(task, asking, sources) for task in tasks}
     ifeval.require_nltk_data(work.get("ifeval", []))
-    respond = Respondent(inputs["base"], inputs["model"], settings, progress)
+    respond = Respondent(sources.base, sources.model, asking, progress)
     listener = None
-    if {"sqa", "tts"} & set(settings.tasks):
+    if any(TASKS[task].heard for task in tasks):
         from src.speech import load
 
-        listener = Listener(load.vocoder(inputs["vocoder"]), load.recognizer(inputs["recognizer"]), progress)
+        assert sources.vocoder and sources.recognizer
+        listener = Listener(load.vocoder(sources.vocoder), load.recognizer(sources.recognizer), progress)
 
-    heard = {task: 2 if task in ("sqa", "tts") else 1 for task in work}
+    heard = {task: 2 if TASKS[task].heard else 1 for task in work}
     for task, examples in work.items():
         progress.expect(len(examples) * heard[task])
     chunks = []
     for task, examples in work.items():
-        kept = first_of_each_set(examples, settings.listen) if task == "sqa" else set()
+        kept = first_of_each_set(examples, asking.listen) if task == "sqa" else set()
         for first in range(0, len(examples), ASKED_AT_ONCE):
             own = examples[first : first + ASKED_AT_ONCE]
             done, made = context.chunk(f"{task}-{first}", partial(ask, task, respond, listener, own, first, kept))
@@ -192,7 +183,10 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
     for file in sorted(file for chunk in chunks for file in (chunk / AUDIO).glob("*")):
         (out / AUDIO).mkdir(exist_ok=True)
         shutil.copyfile(file, out / AUDIO / file.name)
-    used = {**config, "instruction": {"asr": ASR_INSTRUCTION, "tts": TTS_INSTRUCTION}}
+    used = {"tasks": list(tasks), **asdict(asking)}
+    if not any(TASKS[task].spoken for task in tasks):
+        used = {name: value for name, value in used.items() if name not in SPEECH}
+    used["instruction"] = {"asr": ASR_INSTRUCTION, "tts": TTS_INSTRUCTION}
     (out / "settings.json").write_text(json.dumps(used, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     return {task: len(examples) for task, examples in work.items()}
 
@@ -218,27 +212,29 @@ def ask(
     jsonl.write(out / RESPONSES, rows)
 
 
-def _examples(task: str, settings: Settings, inputs: Mapping[str, Path]) -> list[Row]:
+def _examples(task: str, asking: Asking, sources: Sources) -> list[Row]:
     """The examples of a task, what is spoken as the units of an utterance. Raises ValueError if there are none, or a
     spoken question has no text."""
-    corpus = inputs["corpus"]
+    corpus = sources.corpus
     if task == "t2t":
         found = list(jsonl.read(corpus / "eval_qa.jsonl"))
     elif task == "ifeval":
         found = list(jsonl.read(corpus / "eval_ifeval.jsonl"))
     elif task == "sqa":
+        assert sources.units
         texts = {row["id"]: row["question"] for row in jsonl.read(corpus / "eval_qa.jsonl")}
-        repeats = Units.read(inputs["units"]).repeats
+        repeats = Units.read(sources.units).repeats
         found = []
-        for spoken in jsonl.read(inputs["units"] / "eval_qa.jsonl"):
+        for spoken in jsonl.read(sources.units / "eval_qa.jsonl"):
             if spoken["id"] not in texts:
                 raise ValueError(f"the spoken question {spoken['id']} is not in the corpus's eval_qa.jsonl")
             units = prompts.flatten(spoken["question"]["units"], repeats)
             found.append({**spoken, "question": texts[spoken["id"]], "units": units})
     else:
-        count = settings.asr_examples if task == "asr" else settings.tts_examples
-        repeats = Units.read(inputs["units"]).repeats
-        rows = islice(jsonl.read(inputs["units"] / "eval_asr.jsonl"), count)
+        assert sources.units
+        count = asking.asr_examples if task == "asr" else asking.tts_examples
+        repeats = Units.read(sources.units).repeats
+        rows = islice(jsonl.read(sources.units / "eval_asr.jsonl"), count)
         found = [{**row, "units": prompts.flatten(row["units"], repeats)} for row in rows]
     if not found:
         raise ValueError(f"there is no example to evaluate {task} on")

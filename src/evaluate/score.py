@@ -1,4 +1,4 @@
-"""Judge what a model answered, without the model: answers, instructions, word errors; a step body.
+"""Score what a model answered, without the model: answers, instructions, word errors.
 
 Leaves `scores.json` (every score with its n, standard error and 95 % interval, and the settings), `responses.jsonl`
 (every response with its verdict) and `breakdown.json` (IFEval by group and by instruction).
@@ -6,13 +6,14 @@ Leaves `scores.json` (every score with its n, standard error and 95 % interval, 
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.data import jsonl, prompts
 from src.evaluate import ifeval, qa, wer
+from src.evaluate.scoring import Scoring
 from src.evaluate.statistics import accuracy, bootstrap, wilson
+from src.evaluate.tasks import TASKS
 
 if TYPE_CHECKING:
     from src.grid.context import Context
@@ -23,37 +24,16 @@ Score = dict[str, Any]
 Scores = dict[str, Score]
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How responses are judged."""
+def score(
+    tasks: Sequence[str], scoring: Scoring, responses: Path, corpus: Path, out: Path, context: "Context"
+) -> dict[str, float]:
+    """Score the responses to these tasks; returns key -> value of every score.
 
-    tasks: tuple[str, ...]
-    matching: str
-    """When a prediction holds an answer: a key of `qa.RULES`."""
-    wer_normalization: str = "basic"
-    """What a text goes through before its words are compared: one of `wer.NORMALIZATIONS`."""
-
-    def __post_init__(self) -> None:
-        if self.matching not in qa.RULES:
-            raise ValueError(f"evaluate.matching={self.matching}: must be one of {', '.join(qa.RULES)}")
-        if self.wer_normalization not in wer.NORMALIZATIONS:
-            known = ", ".join(wer.NORMALIZATIONS)
-            raise ValueError(f"evaluate.wer_normalization={self.wer_normalization}: must be one of {known}")
-
-    @classmethod
-    def of(cls, config: Mapping[str, Any]) -> "Settings":
-        return cls(**{**config, "tasks": tuple(config["tasks"])})
-
-
-def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: "Context") -> dict[str, Any]:
-    """Judge the artifact `inputs["responses"]`; returns key -> value of every score.
-
-    config: the fields of Settings. inputs: responses, and the corpus that the questions were from. Raises ValueError
-    for wrong settings, a task without responses, or a response to what the corpus does not have.
+    responses: the artifact that `src.evaluate.responses` leaves. corpus: the artifact that the questions were from.
+    Raises ValueError for a task without responses, or a response to what the corpus does not have.
     """
-    settings = Settings.of(config)
-    responses = list(jsonl.read(inputs["responses"] / "responses.jsonl"))
-    given = {task: [row for row in responses if row["task"] == task] for task in settings.tasks}
+    answered = list(jsonl.read(responses / "responses.jsonl"))
+    given = {task: [row for row in answered if row["task"] == task] for task in tasks}
     rows: list[Row] = []
     scores: Scores = {}
     breakdown: dict[str, Any] = {}
@@ -62,29 +42,32 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
         if not asked:
             raise ValueError(f"there is no response to score {task} on")
         if task == "t2t":
-            judged, found = text_questions(asked, _answers(asked, inputs["corpus"]), settings)
+            judged, found = text_questions(asked, _answers(asked, corpus), scoring)
         elif task == "ifeval":
-            judged, found, breakdown["ifeval"] = instructions(asked, _instructions(asked, inputs["corpus"]))
+            judged, found, breakdown["ifeval"] = instructions(asked, _instructions(asked, corpus))
         elif task == "sqa":
-            judged, found = spoken_questions(asked, _answers(asked, inputs["corpus"]), settings)
+            judged, found = spoken_questions(asked, _answers(asked, corpus), scoring)
         elif task == "asr":
-            judged, found = recognition(asked, settings)
+            judged, found = recognition(asked, scoring)
         else:
-            judged, found = synthesis(asked, settings)
+            judged, found = synthesis(asked, scoring)
         rows += judged
         scores |= found
         context.report(done=len(rows), total=total)
     jsonl.write(out / "responses.jsonl", rows)
-    used = {**json.loads((inputs["responses"] / "settings.json").read_text(encoding="utf-8")), **config}
+    used = {**json.loads((responses / "settings.json").read_text(encoding="utf-8")), "tasks": list(tasks)}
+    used["matching"] = scoring.matching
+    if any(TASKS[task].spoken for task in tasks):
+        used["wer_normalization"] = scoring.wer_normalization
     _write(out / "scores.json", {"scores": scores, "settings": used})
     _write(out / "breakdown.json", breakdown)
     return {key: score["value"] for key, score in scores.items()}
 
 
-def text_questions(rows: Sequence[Row], answers: Sequence[list[str]], settings: Settings) -> tuple[list[Row], Scores]:
+def text_questions(rows: Sequence[Row], answers: Sequence[list[str]], scoring: Scoring) -> tuple[list[Row], Scores]:
     """T2T: text question, text answer."""
     judged = [
-        {**row, "answers": right, "correct": qa.correct(row["words"], right, settings.matching)}
+        {**row, "answers": right, "correct": qa.correct(row["words"], right, scoring.matching)}
         for row, right in zip(rows, answers, strict=True)
     ]
     return judged, _by_set(judged, "correct", "t2t")
@@ -115,11 +98,11 @@ def instructions(rows: Sequence[Row], examples: Sequence[ifeval.Example]) -> tup
     return judged, scores, {**ifeval.breakdown(examples, verdicts), "chance": ifeval.chance(examples)}
 
 
-def spoken_questions(rows: Sequence[Row], answers: Sequence[list[str]], settings: Settings) -> tuple[list[Row], Scores]:
+def spoken_questions(rows: Sequence[Row], answers: Sequence[list[str]], scoring: Scoring) -> tuple[list[Row], Scores]:
     """S2T and S2S: spoken question, text answer and spoken answer (as the recognizer heard it)."""
     parts = [prompts.parse_sqa(row["text"]) for row in rows]
     counted, errors = word_errors(
-        [row["question"] for row in rows], [part.transcript for part in parts], settings.wer_normalization
+        [row["question"] for row in rows], [part.transcript for part in parts], scoring.wer_normalization
     )
     judged = [
         {
@@ -128,8 +111,8 @@ def spoken_questions(rows: Sequence[Row], answers: Sequence[list[str]], settings
             "transcript": part.transcript,
             "text_answer": part.text,
             "well_formed": part.well_formed,
-            "correct_s2t": qa.correct(part.text, right, settings.matching),
-            "correct_s2s": qa.correct(row["heard"], right, settings.matching),
+            "correct_s2t": qa.correct(part.text, right, scoring.matching),
+            "correct_s2s": qa.correct(row["heard"], right, scoring.matching),
             **counts,
         }
         for row, right, part, counts in zip(rows, answers, parts, counted, strict=True)
@@ -140,18 +123,18 @@ def spoken_questions(rows: Sequence[Row], answers: Sequence[list[str]], settings
     return judged, scores
 
 
-def recognition(rows: Sequence[Row], settings: Settings) -> tuple[list[Row], Scores]:
+def recognition(rows: Sequence[Row], scoring: Scoring) -> tuple[list[Row], Scores]:
     """ASR: the model's transcripts of spoken sentences."""
     transcripts = [" ".join(row["words"].split()) for row in rows]
-    counted, errors = word_errors([row["reference"] for row in rows], transcripts, settings.wer_normalization)
+    counted, errors = word_errors([row["reference"] for row in rows], transcripts, scoring.wer_normalization)
     judged = [{**row, "transcript": t, **counts} for row, t, counts in zip(rows, transcripts, counted, strict=True)]
     return judged, {"wer/asr": errors}
 
 
-def synthesis(rows: Sequence[Row], settings: Settings) -> tuple[list[Row], Scores]:
+def synthesis(rows: Sequence[Row], scoring: Scoring) -> tuple[list[Row], Scores]:
     """TTS: what the recognizer hears of the sentences that the model speaks."""
     heard = [row["heard"] for row in rows]
-    counted, errors = word_errors([row["reference"] for row in rows], heard, settings.wer_normalization)
+    counted, errors = word_errors([row["reference"] for row in rows], heard, scoring.wer_normalization)
     return [{**row, **counts} for row, counts in zip(rows, counted, strict=True)], {"wer/tts": errors}
 
 

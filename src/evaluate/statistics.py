@@ -9,8 +9,6 @@ import statistics
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 NORMAL = statistics.NormalDist()
 RESAMPLES = 10_000
 CHUNK = 1_000_000
@@ -94,6 +92,8 @@ def bootstrap(
 
     Raises ValueError if the two lengths differ or a whole is not above 0.
     """
+    import numpy as np
+
     pairs = np.column_stack([np.asarray(parts, dtype=float), np.asarray(wholes, dtype=float)])
     if not (pairs[:, 1] > 0).all():
         raise ValueError("each cluster must hold something: a whole is not above 0")

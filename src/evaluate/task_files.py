@@ -6,7 +6,7 @@ A task of one's own is a YAML file below `evaluate.lm_eval.include_path`, in the
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from glob import glob
@@ -24,15 +24,15 @@ NAMES = re.compile(r"""^\s*(?:-\s+)?["']?(?:task|group|tag)["']?\s*:(.*)$|^\s*-\
 MARKS = str.maketrans(dict.fromkeys("\"',[]{}", " "))
 
 
-@dataclass
+@dataclass(frozen=True)
 class TaskFiles:
     """Everything of this machine that decides what a task asks."""
 
-    files: dict[str, str] = field(default_factory=dict)
+    files: Mapping[str, str]
     """Path below include_path -> text, of the task's YAML, of what it includes, and of the Python beside them."""
-    data: dict[str, str] = field(default_factory=dict)
+    data: Mapping[str, str]
     """Path as the YAML writes it -> SHA-256, of the files that the questions are read from."""
-    shipped: bool = False
+    shipped: bool
     """Whether a task that lm-evaluation-harness ships is part of it."""
 
 
@@ -53,13 +53,15 @@ def find(name: str, include_path: str | None) -> TaskFiles:
     own = dict(_index(root)) if root else {}
     if name not in own:
         if name in _shipped():
-            return TaskFiles(shipped=True)
+            return TaskFiles({}, {}, shipped=True)
         near = get_close_matches(name, [*own, *_shipped()], n=3, cutoff=0.7)
         hint = f"; similar names: {', '.join(near)}" if near else ""
         below = f" or below include_path={include_path}" if include_path else ", and include_path names no folder"
         raise ValueError(f"evaluate.lm_eval.tasks: there is no task {name} in lm-evaluation-harness{below}{hint}")
     assert root is not None
-    found = TaskFiles()
+    files: dict[str, str] = {}
+    data: dict[str, str] = {}
+    shipped = False
     waiting, seen = [name], set[str]()
     while waiting:
         member = waiting.pop()
@@ -67,18 +69,18 @@ def find(name: str, include_path: str | None) -> TaskFiles:
             continue
         seen.add(member)
         if member not in own:
-            found.shipped = True
+            shipped = True
             continue
         for definition in own[member]:
             if "group" in definition.config:
                 waiting += _members(definition.config)
-            found.files |= dict(_texts(definition.files, root))
-            found.data |= _data(definition)
-    return TaskFiles(dict(sorted(found.files.items())), dict(sorted(found.data.items())), found.shipped)
+            files |= dict(_texts(definition.files, root))
+            data |= _data(definition)
+    return TaskFiles(dict(sorted(files.items())), dict(sorted(data.items())), shipped)
 
 
 def changed(data: Mapping[str, str]) -> list[str]:
-    """Those of `TaskFiles.data` that are not any more what they were."""
+    """Paths of `TaskFiles.data` whose files are not any more what they were."""
     return [path for path, digest in data.items() if not Path(path).is_file() or _sha256(Path(path)) != digest]
 
 

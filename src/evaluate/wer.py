@@ -1,4 +1,4 @@
-"""Word error rate with jiwer, after a normalization that has a name: a key of `NORMALIZATIONS`.
+"""Word error rate with jiwer, after a normalization that has a name: one of `NORMALIZATIONS`.
 
     basic     lower case, apostrophes dropped, other punctuation to spaces
     whisper   Whisper's English normalizer as it is: also numbers, contractions, titles, fillers, British spellings
@@ -15,8 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
-
-import jiwer
 
 from src.evaluate.statistics import share
 
@@ -61,6 +59,8 @@ def per_utterance(
 
     Raises ValueError if a reference has no word, if the numbers of texts differ, or for an unknown normalization.
     """
+    import jiwer
+
     if normalization not in NORMALIZATIONS:
         raise ValueError(f"there is no normalization {normalization!r}; there are {', '.join(NORMALIZATIONS)}")
     if len(references) != len(hypotheses):

@@ -3,6 +3,7 @@
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,8 +18,21 @@ from src.data import jsonl, prompts
 from src.data.units import Units
 from src.data.words import split_words
 from src.evaluate.responses import ASR_INSTRUCTION, TTS_INSTRUCTION
+from src.grid.step import Step
 from src.model.tokenizer import build_tokenizer
 from tests.contexts import Recorded
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Given(Step):
+    """Stands for the step whose artifact a folder holds."""
+
+    role: str
+
+    @property
+    def label(self) -> str:
+        return self.role
+
 
 UNITS = 24
 WORDS = ["paris", "rome", "lions", "bears", "red", "blue", "green", "what", "is", "one", "two", "capital", "animal"]

@@ -7,7 +7,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from src.evaluate import generate as module
-from src.evaluate.generate import Decoding, _batches, generate
+from src.evaluate.asking import Decoding
+from src.evaluate.generate import _batches, generate
 
 END = 2
 STOP = tuple(range(2, 60, 9))

@@ -17,82 +17,27 @@ from transformers import AutoTokenizer
 
 from src.data import jsonl
 from src.evaluate import harness, task_files
-from src.grid.cell import compose
-from src.grid.errors import ConfigError
-from src.grid.step import Step
+from src.evaluate.settings import HarnessOptions
+from src.grid.step import read
+from src.steps.harness import Harness
+from tests.evaluate.conftest import Given
+from tests.evaluate.lm_eval_tasks import FILTERED, QUESTIONS, write_tasks
 from tests.model.folding import folded
 
 ROOT = Path(__file__).parents[2]
-QUESTIONS = [
-    ("what is capital one", "paris"),
-    ("what is capital two", "rome"),
-    ("what is animal one", "lions"),
-    ("what is animal two", "red"),  # the model says bears
-]
-GENERATE = """
-task: facts
-tag: lab
-dataset_path: json
-dataset_kwargs: {data_files: {test: DATA, train: DATA}}
-test_split: test
-training_split: train
-output_type: generate_until
-doc_to_text: "{{question}}"
-doc_to_target: "{{answer}}"
-generation_kwargs: {max_gen_toks: 6, until: ["\\n"]}
-metric_list:
-  - {metric: exact_match, aggregation: mean, higher_is_better: true}
-metadata: {version: 3}
-"""
-CHOOSE = """
-include: facts.yaml
-task: choices
-output_type: multiple_choice
-doc_to_choice: [paris, rome, lions, red blue]
-doc_to_target: "{{['paris', 'rome', 'lions', 'red'].index(answer)}}"
-metric_list:
-  - {metric: acc, aggregation: mean, higher_is_better: true}
-"""
-FILTERED = """
-include: facts.yaml
-task: filtered
-process_docs: !function code.helpers.capitals
-filter_list:
-  - {name: first, filter: [{function: take_first}]}
-  - {name: trimmed, filter: [{function: remove_whitespace}, {function: take_first}]}
-"""
-HELPERS = """
-def capitals(docs):
-    return docs.filter(lambda doc: "capital" in doc["question"])
-"""
-GROUP = """
-group: world
-task: [facts, {group: within, task: [filtered]}]
-aggregate_metric_list:
-  - {metric: exact_match, aggregation: mean, weight_by_size: true, filter_list: none}
-"""
 
 
 @pytest.fixture
 def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with tasks of one's own. What `datasets` makes of their data stays in this test's folder."""
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-    folder = tmp_path / "tasks"
-    (folder / "code").mkdir(parents=True)
-    data = folder / "facts.jsonl"
-    jsonl.write(data, ({"question": question, "answer": answer} for question, answer in QUESTIONS))
-    (folder / "facts.yaml").write_text(GENERATE.replace("DATA", str(data)))
-    (folder / "choices.yaml").write_text(CHOOSE)
-    (folder / "filtered.yaml").write_text(FILTERED)
-    (folder / "code" / "helpers.py").write_text(HELPERS)
-    (folder / "world.yaml").write_text(GROUP)
-    return folder
+    return write_tasks(tmp_path / "tasks")
 
 
-def config(name: str, folder: Path | None, **settings: Any) -> dict[str, Any]:
+def config(name: str, folder: Path | None, **options: Any) -> dict[str, Any]:
+    """Settings of the step, as a plan makes them."""
     found = task_files.find(name, str(folder) if folder else None)
-    asked = {"num_fewshot": None, "limit": None, "batch_size": 3, "apply_chat_template": True, "seeds": harness.SEEDS}
-    return {"task": name, **vars(found), **asked, **settings}
+    return {"task": name, "found": found, "options": HarnessOptions(**{"batch_size": 3, **options})}
 
 
 @pytest.fixture
@@ -104,8 +49,9 @@ def scored(artifacts: Mapping[str, Path], tmp_path: Path) -> Any:
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
         context: Any = SimpleNamespace(work=tmp_path / "work", report=lambda **numbers: reports.append(numbers))
-        inputs = {role: artifacts[role] for role in ("model", "base")}
-        summary = harness.run(settings, inputs, out, context)
+        model, base = Given(role="model"), Given(role="base")
+        step = Harness(**settings, model=model, base=base)
+        summary = step.run({model: artifacts["model"], base: artifacts["base"]}, out, context)
         written = json.loads((out / "scores.json").read_text())
         assert summary == {key: score["value"] for key, score in written["scores"].items()}
         samples = list(jsonl.read(out / "samples.jsonl"))
@@ -126,7 +72,9 @@ def test_answers_in_the_chat_format_and_their_score(tasks: Path, scored: Any) ->
     assert score == {
         "value": 0.75, "n": 4, "standard_error": pytest.approx(error), "interval": None, "higher_is_better": True
     }  # fmt: skip
-    assert found.settings["versions"] == {"facts": 3} and found.settings["n-shot"] == {"facts": 0}
+    asked = {"num_fewshot": None, "limit": None, "batch_size": 3, "apply_chat_template": True}
+    told = {"n-shot": {"facts": 0}, "versions": {"facts": 3}}
+    assert found.settings == {"task": "facts", **asked, "seeds": harness.SEEDS, **told}
     assert found.reports[-1] == {"done": 4}
 
 
@@ -231,7 +179,7 @@ def test_a_plan_holds_what_decides_on_the_task_and_nothing_else(tasks: Path) -> 
 
 
 def test_a_task_of_ones_own_goes_before_one_that_is_shipped(tasks: Path) -> None:
-    assert task_files.find("arc_easy", str(tasks)) == task_files.TaskFiles(shipped=True)
+    assert task_files.find("arc_easy", str(tasks)) == task_files.TaskFiles({}, {}, shipped=True)
     (tasks / "mine.yaml").write_text("task: arc_easy\n")
     assert "mine.yaml" in task_files.find("arc_easy", str(tasks)).files
     (tasks / "mixed.yaml").write_text("group: mixed\ntask: [facts, piqa]\n")
@@ -273,53 +221,17 @@ def test_every_task_that_is_shipped_is_found_without_importing_it() -> None:
         task_files.find("arc_esy", None)
 
 
-# The rows of a grid
+@pytest.mark.parametrize(("task", "label"), [("facts", "harness-facts-sqa"), ("a b/c", "harness-a_b_c-sqa")])
+def test_the_label_names_task_and_model(task: str, label: str) -> None:
+    found, base = task_files.TaskFiles({}, {}, shipped=True), Given(role="base")
+    step = Harness(task=task, found=found, options=HarnessOptions(), model=Given(role="train-sqa"), base=base)
+    assert step.label == label
 
 
-def test_a_row_has_a_step_for_each_task(tasks: Path, tmp_path: Path) -> None:
-    def steps(*overrides: str) -> dict[str, Step]:
-        return compose(["strategy=replay", *overrides]).further
-
-    own = f"evaluate.lm_eval.include_path={tasks}"
-    plain = compose(["strategy=replay"])
-    asked = compose(["strategy=replay", own, "evaluate.lm_eval.tasks=[facts,piqa]"])
-    assert not plain.further and asked.evaluate == plain.evaluate
-    facts, piqa = asked.further.values()
-    scored = plain.evaluate.inputs["responses"].inputs
-    assert facts in asked.steps and facts.inputs == {role: scored[role] for role in ("model", "base")}
-    assert facts.name.startswith("harness-facts-sqa-replay-") and facts.config["files"] and not piqa.config["files"]
-    assert list(steps(own, "evaluate.lm_eval.tasks=[facts]").values()) == [facts]
-    assert list(steps("evaluate.lm_eval.tasks=[piqa]").values()) == [piqa]
-
-    shutil.copytree(tasks, tmp_path / "moved")
-    moved = f"evaluate.lm_eval.include_path={tmp_path / 'moved'}"
-    assert list(steps(moved, "evaluate.lm_eval.tasks=[facts]").values()) == [facts]
-    assert steps(own, "evaluate.lm_eval.tasks=[facts]", "evaluate.lm_eval.num_fewshot=2")["facts"] != facts
-    (tasks / "facts.yaml").write_text((tasks / "facts.yaml").read_text() + "description: answer in one word\n")
-    assert steps(own, "evaluate.lm_eval.tasks=[facts]")["facts"] != facts
-
-
-def test_the_text_model_is_scored_too(tasks: Path) -> None:
-    overrides = [f"evaluate.lm_eval.include_path={tasks}", "evaluate.lm_eval.tasks=[facts]"]
-    (step,) = compose(["strategy=original", *overrides]).further.values()
-    assert step.inputs["model"].kind == "base" and step.inputs["model"] is step.inputs["base"]
-
-
-@pytest.mark.parametrize(
-    ("override", "said"),
-    [
-        ("tasks=[arc_esy]", "evaluate.lm_eval.tasks: there is no task arc_esy"),
-        ("tasks=[piqa,piqa]", "tasks is ['piqa', 'piqa']; it must be a list that names each task once"),
-        ("include_path=nowhere", "evaluate.lm_eval.include_path is 'nowhere'; it must be a folder with task files"),
-        ("num_fewshot=-1", "evaluate.lm_eval.num_fewshot is -1; it must be at least 0"),
-        ("limit=1.5", "evaluate.lm_eval.limit is 1.5; it must be a whole number above 0, a share below 1, or null"),
-        ("batch_size=0", "evaluate.lm_eval.batch_size is 0; it must be greater than 0"),
-    ],
-)
-def test_a_wrong_setting_is_one_line(override: str, said: str) -> None:
-    with pytest.raises(ConfigError) as raised:
-        compose(["strategy=none", f"evaluate.lm_eval.{override}"])
-    assert said in str(raised.value) and "\n" not in str(raised.value)
+def test_a_step_is_read_from_its_record(tasks: Path) -> None:
+    model, base = Given(role="model"), Given(role="base")
+    step = Harness(**config("filtered", tasks, limit=2.0), model=model, base=base)
+    assert read(json.loads(json.dumps(step.record())), {one.name: one for one in (model, base)}) == step
 
 
 def test_the_task_of_the_documentation_runs(
@@ -331,5 +243,5 @@ def test_the_task_of_the_documentation_runs(
     (tasks / "where.jsonl").write_text(blocks["json"])
     monkeypatch.chdir(tmp_path)
     planned = config("where", Path("tasks"))
-    assert list(planned["data"]) == ["tasks/where.jsonl"]
+    assert list(planned["found"].data) == ["tasks/where.jsonl"]
     assert scored(planned).scores["lm_eval/where/exact_match"]["n"] == 3

@@ -1,8 +1,9 @@
-"""What a model whose every response is known leaves, before anything is judged."""
+"""What a model whose every response is known leaves, before anything is scored."""
 
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +11,14 @@ import soundfile
 
 from src.data import jsonl
 from src.evaluate import ifeval, responses
+from src.evaluate.asking import Asking, Decoding
 from src.evaluate.generate import generate
-from src.evaluate.responses import run
 from src.grid.context import reached
+from src.grid.errors import ConfigError
+from src.grid.typed import typed
+from src.steps.generate import Generate
 from tests.contexts import Recorded
+from tests.evaluate.conftest import Given
 
 CONFIG = {
     "tasks": ["t2t", "ifeval", "sqa", "asr", "tts"],
@@ -24,6 +29,14 @@ CONFIG = {
     "asr_examples": 2,
     "tts_examples": 2,
 }
+
+
+def run(config: dict[str, Any], artifacts: dict[str, Path], out: Path, context: Any) -> dict[str, Any]:
+    """Run the step on these artifacts: role -> folder."""
+    steps = {role: Given(role=role) for role in artifacts}
+    asking = {name: value for name, value in config.items() if name != "tasks"}
+    step = typed(Generate, {"tasks": config["tasks"], "config": asking, **steps}, "evaluate")
+    return step.run({steps[role]: folder for role, folder in artifacts.items()}, out, context)
 
 
 @pytest.fixture
@@ -78,7 +91,7 @@ def test_every_response_is_kept_whole(result):
     assert rows[13]["heard"] == "paris is red"
 
 
-def test_nothing_is_judged(result):
+def test_nothing_is_scored(result):
     verdicts = {"answers", "correct", "strict", "loose", "correct_s2t", "correct_s2s", "well_formed", "errors"}
     assert all(not verdicts & row.keys() for row in jsonl.read(result / "responses.jsonl"))
 
@@ -113,6 +126,9 @@ def test_text_tasks_need_no_speech(artifacts, context, tmp_path):
     inputs = {role: artifacts[role] for role in ("model", "base", "corpus")}
     assert run({**config, "tasks": ["t2t", "ifeval"]}, inputs, tmp_path, context) == {"t2t": 4, "ifeval": 3}
     assert not (tmp_path / "audio").exists()
+    assert list(json.loads((tmp_path / "settings.json").read_text())) == [
+        "tasks", "max_new_tokens", "decoding", "batch_tokens", "instruction"
+    ]  # fmt: skip
 
 
 def test_the_base_is_asked_as_itself(artifacts, context, tmp_path):
@@ -209,12 +225,26 @@ def test_data_that_the_checkers_need_is_asked_for_before_anything_is_generated(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"tasks": ["t2t", "sing"]}, "no task 'sing'"),
-        ({"max_new_tokens": {"t2t": 8}}, "evaluate.max_new_tokens.ifeval"),
-        ({"decoding": {"temperature": -1.0}}, "decoding.temperature=-1.0"),
-        ({"asr_examples": 0}, "no example to evaluate asr on"),
+        ({"tasks": ["t2t", "sing"]}, "tasks is 'sing'; it must be out of t2t, ifeval, sqa, asr, tts"),
+        ({"max_new_tokens": {"t2t": 8}}, "max_new_tokens.ifeval is not set"),
+        ({"max_new_tokens": {"t2t": 0}}, "max_new_tokens.t2t is 0; it must be greater than 0"),
+        ({"decoding": {"temperature": -1.0}}, "decoding.temperature is -1.0; it must be at least 0"),
+        ({"batch_tokens": 0}, "batch_tokens is 0; it must be greater than 0"),
+        ({"listen": -1}, "listen is -1; it must be at least 0"),
     ],
 )
-def test_wrong_settings_are_named(change, message, artifacts, speech, context, tmp_path):
-    with pytest.raises(ValueError, match=message):
+def test_wrong_settings_are_named(change, message, artifacts, context, tmp_path):
+    with pytest.raises(ConfigError, match=message):
         run({**CONFIG, **change}, artifacts, tmp_path, context)
+
+
+def test_a_task_without_examples_is_named(artifacts, speech, context, tmp_path):
+    with pytest.raises(ValueError, match="no example to evaluate asr on"):
+        run({**CONFIG, "asr_examples": 0}, artifacts, tmp_path, context)
+
+
+def test_the_label_is_the_models():
+    corpus, model = Given(role="corpus"), Given(role="train-sqa-replay")
+    config = Asking(max_new_tokens={"t2t": 8}, decoding=Decoding(), batch_tokens=200)
+    step = Generate(tasks=("t2t",), config=config, model=model, base=model, corpus=corpus)
+    assert step.label == "generate-sqa-replay"

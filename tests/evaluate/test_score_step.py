@@ -1,4 +1,4 @@
-"""Responses that are known, judged; no model is needed for that."""
+"""Responses that are known, scored; no model is needed for that."""
 
 import json
 import subprocess
@@ -14,7 +14,11 @@ from statsmodels.stats.proportion import proportion_confint
 from src.data import jsonl
 from src.evaluate import qa
 from src.evaluate.ifeval import breakdown, chance, judge
-from src.evaluate.score import run
+from src.evaluate.scoring import Scoring
+from src.grid.errors import ConfigError
+from src.grid.typed import typed
+from src.steps.score import Score
+from tests.evaluate.conftest import Given
 
 CONFIG = {"tasks": ["t2t", "ifeval", "sqa", "asr", "tts"], "matching": "contiguous", "wer_normalization": "basic"}
 ASKED = {
@@ -81,7 +85,10 @@ def result(inputs, context, tmp_path) -> Path:
 
 def scored(config: dict, inputs: dict[str, Path], context: Any, out: Path) -> Path:
     out.mkdir()
-    summary = run(config, inputs, out, context)
+    steps = {role: Given(role=role) for role in inputs}
+    rules = {name: value for name, value in config.items() if name != "tasks"}
+    step = typed(Score, {"tasks": config["tasks"], "config": rules, **steps}, "evaluate")
+    summary = step.run({steps[role]: folder for role, folder in inputs.items()}, out, context)
     assert summary == {key: score["value"] for key, score in read(out, "scores.json")["scores"].items()}
     return out
 
@@ -231,19 +238,32 @@ def test_text_alone(inputs, context, tmp_path):
     out = scored({"tasks": ["t2t"], "matching": "contiguous"}, inputs, context, tmp_path / "out")
     assert list(read(out, "scores.json")["scores"]) == ["qa/places/t2t", "qa/beasts/t2t"]
     assert read(out, "breakdown.json") == {}
+    assert read(out, "scores.json")["settings"] == {**ASKED, "tasks": ["t2t"], "matching": "contiguous"}
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"matching": "exact"}, f"evaluate.matching=exact: must be one of {', '.join(qa.RULES)}"),
-        ({"wer_normalization": "none"}, "evaluate.wer_normalization=none: must be one of basic, whisper"),
-        ({"tasks": ["t2t", "sing"]}, "no response to score sing on"),
+        ({"matching": "exact"}, f"matching is 'exact'; it must be one of {', '.join(qa.RULES)}"),
+        ({"wer_normalization": "none"}, "wer_normalization is 'none'; it must be basic or whisper"),
+        ({"tasks": ["t2t", "sing"]}, "tasks is 'sing'; it must be out of t2t, ifeval, sqa, asr, tts"),
     ],
 )
 def test_wrong_settings_are_named(change, message, inputs, context, tmp_path):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ConfigError, match=message):
         scored({**CONFIG, **change}, inputs, context, tmp_path / "out")
+
+
+def test_a_task_without_responses_is_named(inputs, context, tmp_path):
+    jsonl.write(inputs["responses"] / "responses.jsonl", [])
+    with pytest.raises(ValueError, match="no response to score t2t on"):
+        scored(CONFIG, inputs, context, tmp_path / "out")
+
+
+def test_the_label_is_that_of_the_responses():
+    responses, corpus = Given(role="generate-sqa-replay"), Given(role="corpus")
+    step = Score(tasks=("t2t",), config=Scoring(matching="contiguous"), responses=responses, corpus=corpus)
+    assert step.label == "score-sqa-replay"
 
 
 def test_a_response_to_another_corpus_is_refused(inputs, context, tmp_path):
@@ -257,9 +277,12 @@ def test_scoring_loads_no_model_library(inputs, tmp_path):
     code = f"""
 import pathlib, sys, types
 import src.evaluate.checkers
-from src.evaluate.score import run
-inputs = {{role: pathlib.Path(folder) for role, folder in {folders}.items()}}
-run({CONFIG}, inputs, pathlib.Path({str(tmp_path)!r}), types.SimpleNamespace(report=lambda **numbers: None))
+from src.evaluate.score import score
+from src.evaluate.scoring import Scoring
+folders = {{role: pathlib.Path(folder) for role, folder in {folders}.items()}}
+context = types.SimpleNamespace(report=lambda **numbers: None)
+out = pathlib.Path({str(tmp_path)!r})
+score({CONFIG["tasks"]}, Scoring(matching="contiguous"), **folders, out=out, context=context)
 print(sorted({{"torch", "transformers", "datasets", "sklearn"}} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

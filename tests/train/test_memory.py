@@ -18,7 +18,8 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig
 
-from src.evaluate.generate import Decoding, generate
+from src.evaluate.asking import Decoding
+from src.evaluate.generate import generate
 from src.model import adapter
 from src.model.difference import changed_keys
 from src.model.settings import Adapter

@@ -1,0 +1,43 @@
+"""How a model is asked. Imports no torch: a plan is checked with these settings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from src.checks import positive, require
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How the next token is chosen."""
+
+    temperature: float = 0.0
+    """0: greedily."""
+    top_k: int = 50
+    """Above temperature 0, the next token is drawn from so many likeliest ones; 0: from all."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.temperature >= 0, "temperature", self.temperature, "at least 0 (0: greedy)")
+        require(self.top_k >= 0, "top_k", self.top_k, "at least 0 (0: all tokens)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asking:
+    """How many examples a model is asked, and how long it may answer."""
+
+    max_new_tokens: Mapping[str, int]
+    """Task -> tokens of the longest response."""
+    decoding: Decoding
+    batch_tokens: int
+    """Most tokens of a batch of generation: rows x (longest prompt + longest response)."""
+    listen: int = 0
+    """Spoken answers kept as audio, of each question set."""
+    asr_examples: int = 0
+    tts_examples: int = 0
+
+    def __post_init__(self) -> None:
+        for task, number in self.max_new_tokens.items():
+            require(number > 0, f"max_new_tokens.{task}", number, "greater than 0")
+        positive(self, "batch_tokens")
+        for name in ("listen", "asr_examples", "tts_examples"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")

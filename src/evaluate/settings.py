@@ -1,0 +1,92 @@
+"""The section `evaluate` of the configuration. Imports no torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from src.checks import positive, require
+from src.evaluate.asking import Asking
+from src.evaluate.scoring import Scoring
+from src.evaluate.tasks import TASKS
+
+
+@dataclass(frozen=True, kw_only=True)
+class HarnessOptions:
+    """How lm-evaluation-harness asks, by the names of its command's options."""
+
+    num_fewshot: int | None = None
+    """Solved examples before each question; null: each task's own number."""
+    limit: float | None = None
+    """Examples of each task, or below 1 a share of them; null: all."""
+    batch_size: int = 1
+    apply_chat_template: bool = True
+
+    def __post_init__(self) -> None:
+        shots, limit = self.num_fewshot, self.limit
+        require(shots is None or shots >= 0, "num_fewshot", shots, "at least 0, or null for each task's own")
+        whole = limit is None or 0 < limit < 1 or (limit >= 1 and float(limit).is_integer())
+        require(whole, "limit", limit, "a whole number above 0, a share below 1, or null for all")
+        positive(self, "batch_size")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LmEval(HarnessOptions):
+    """Tasks of lm-evaluation-harness as further columns."""
+
+    tasks: tuple[str, ...] = ()
+    """Names of tasks, groups or tags; each is a step of its own."""
+    include_path: str | None = None
+    """Folder with tasks of one's own."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        distinct = len(set(self.tasks)) == len(self.tasks)
+        require(distinct, "tasks", list(self.tasks), "a list that names each task once")
+        folder = self.include_path
+        right = "a folder with task files (*.yaml), or null"
+        require(folder is None or Path(folder).is_dir(), "include_path", folder, right)
+
+    @property
+    def options(self) -> HarnessOptions:
+        """What is said to every task alike."""
+        return HarnessOptions(
+            num_fewshot=self.num_fewshot,
+            limit=self.limit,
+            batch_size=self.batch_size,
+            apply_chat_template=self.apply_chat_template,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(Asking, Scoring):
+    """How models are asked, and by which rules their responses are scored."""
+
+    lm_eval: LmEval = LmEval()
+
+    def __post_init__(self) -> None:
+        Asking.__post_init__(self)
+        Scoring.__post_init__(self)
+        positive(self, "asr_examples", "tts_examples")
+        each = set(self.max_new_tokens) == set(TASKS)
+        require(each, "max_new_tokens", dict(self.max_new_tokens), "a number for each of " + ", ".join(TASKS))
+
+    def asking(self, tasks: Sequence[str]) -> Asking:
+        """What these tasks read: a setting of speech stays out where none of them is spoken."""
+        speech = {"listen": self.listen, "asr_examples": self.asr_examples, "tts_examples": self.tts_examples}
+        return Asking(
+            max_new_tokens={task: self.max_new_tokens[task] for task in tasks},
+            decoding=self.decoding,
+            batch_tokens=self.batch_tokens,
+            **(speech if any_spoken(tasks) else {}),
+        )
+
+    def scoring(self, tasks: Sequence[str]) -> Scoring:
+        """What these tasks read: word errors are counted of spoken ones alone."""
+        if any_spoken(tasks):
+            return Scoring(matching=self.matching, wer_normalization=self.wer_normalization)
+        return Scoring(matching=self.matching)
+
+
+def any_spoken(tasks: Sequence[str]) -> bool:
+    """Whether one of the tasks is spoken."""
+    return any(TASKS[task].spoken for task in tasks)

@@ -1,0 +1,38 @@
+"""The scores of what a model answered."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from src.checks import require
+from src.evaluate.scoring import Scoring
+from src.evaluate.tasks import TASKS
+from src.grid.step import Inputs, Step
+
+if TYPE_CHECKING:
+    from src.grid.context import Context
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Score(Step):
+    """Score the responses to the tasks (docs/artifacts.md describes the files)."""
+
+    needs = ("numpy", "jiwer", "src.evaluate.score", "src.evaluate.checkers")
+
+    tasks: tuple[str, ...]
+    config: Scoring
+    responses: Step
+    corpus: Step
+
+    def __post_init__(self) -> None:
+        for task in self.tasks:
+            require(task in TASKS, "tasks", task, "out of " + ", ".join(TASKS))
+
+    @property
+    def label(self) -> str:
+        return f"score-{self.responses.label.removeprefix('generate-')}"
+
+    def run(self, inputs: Inputs, out: Path, context: "Context") -> dict[str, Any]:
+        from src.evaluate.score import score
+
+        return score(self.tasks, self.config, inputs[self.responses], inputs[self.corpus], out, context)
