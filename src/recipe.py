@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from src.config import Cell
 from src.data.replay import Replay
 from src.data.settings import ClosedDomain
 from src.evaluate import task_files
-from src.evaluate.settings import ALL_TASKS, SEEDS, TEXT_TASKS
+from src.evaluate.settings import any_spoken
+from src.evaluate.tasks import TASKS
 from src.grid.errors import ConfigError
 from src.grid.row import Row
 from src.grid.step import Step
@@ -47,6 +48,8 @@ from src.steps.vocoder import Vocoder
 from src.train.methods import Method
 from src.train.settings import Optimization
 
+TEXT_TASKS = [name for name, task in TASKS.items() if not task.spoken]
+"""What is asked of a model before it has learned to listen."""
 CONF = Path(__file__).resolve().parents[1] / "conf"
 
 
@@ -55,16 +58,17 @@ def row(composed: DictConfig) -> Row:
     cell, settings = config.cell(composed)
     made = Recipe(cell)
     name, label = cell.strategy.name, cell.strategy.label
+    curve: dict[str, Step] = {}
     if cell.original:
-        final, curve = made.scores(made.base), {}
-        model: Step = made.base
+        model = made.base
+        final = made.scores(model, TEXT_TASKS)
     else:
         chain = made.chain()
         model = made.derive(chain)
-        final = made.scores(model, spoken=True)
-        curve = {}
+        final = made.scores(model, list(TASKS))
         if model in chain.values():  # neither merged nor discounted
-            curve = {stage: made.scores(step) for stage, step in chain.items()} | {list(chain)[-1]: final}
+            *earlier, last = chain
+            curve = {stage: made.scores(chain[stage], TEXT_TASKS) for stage in earlier} | {last: final}
     return Row(
         name, label, cell.seed, settings, final, curve,
         recognizer=None if cell.original else made.own_recognizer,
@@ -191,36 +195,30 @@ class Recipe:
             seed=merge.seed, base=self.base, stages=theta,
         )  # fmt: skip
 
-    def scores(self, model: Step, spoken: bool = False) -> Score:
+    def scores(self, model: Step, tasks: Sequence[str]) -> Score:
         """The scores of a model. Its responses are a step of their own, to be scored again by other rules."""
-        settings = self.cell.evaluate
-        tasks = ALL_TASKS if spoken else TEXT_TASKS
-        common = {
-            "tasks": tasks,
-            "max_new_tokens": {task: settings.max_new_tokens[task] for task in tasks},
-            "decoding": settings.decoding,
-            "batch_tokens": settings.batch_tokens,
-            "model": model,
-            "base": self.base,
-            "corpus": self.corpus,
-        }
-        if spoken:
-            counts = {name: getattr(settings, name) for name in ("listen", "asr_examples", "tts_examples")}
-            speech = {"units": self.units, "vocoder": self.vocoder, "recognizer": self.recognizer}
-            common |= {**counts, **speech}
-        rules = {"wer_normalization": settings.wer_normalization} if spoken else {}
-        responses = Generate(**common)
-        return Score(tasks=tasks, matching=settings.matching, responses=responses, corpus=self.corpus, **rules)
+        settings, tasks = self.cell.evaluate, tuple(tasks)
+        spoken = any_spoken(tasks)
+        responses = Generate(
+            tasks=tasks,
+            config=settings.asking(tasks),
+            model=model,
+            base=self.base,
+            corpus=self.corpus,
+            units=self.units if spoken else None,
+            vocoder=self.vocoder if spoken else None,
+            recognizer=self.recognizer if spoken else None,
+        )
+        return Score(tasks=tasks, config=settings.scoring(tasks), responses=responses, corpus=self.corpus)
 
     def further(self, model: Step) -> dict[str, Step]:
         """Scores of a model by lm-evaluation-harness, one step a task. Raises ConfigError for an unknown task."""
-        asked = asdict(self.cell.evaluate.lm_eval)
-        tasks, include_path = asked.pop("tasks"), asked.pop("include_path")
+        asked = self.cell.evaluate.lm_eval
         steps: dict[str, Step] = {}
-        for task in tasks:
+        for task in asked.tasks:
             try:
-                files = asdict(task_files.find(task, include_path))
+                found = task_files.find(task, asked.include_path)
             except ValueError as error:
                 raise ConfigError(str(error)) from None
-            steps[task] = Harness(task=task, **files, **asked, seeds=SEEDS, model=model, base=self.base)
+            steps[task] = Harness(task=task, found=found, options=asked.options, model=model, base=self.base)
         return steps
