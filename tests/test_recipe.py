@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -11,11 +12,17 @@ from hydra import compose, initialize_config_dir
 from src import config
 from src.config import local_paths
 from src.evaluate import qa, wer
-from src.grid.cell import Row, row
 from src.grid.errors import ConfigError
+from src.grid.row import Row
 from src.grid.step import Step, closure
+from src.recipe import row
+from src.steps.discount import Discount
+from src.steps.generate import Generate
+from src.steps.merge import Merge
+from src.steps.score import Score
+from src.steps.train import Train
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 STRATEGIES = sorted(file.stem for file in (ROOT / "conf" / "strategy").glob("*.yaml"))
 
 
@@ -54,8 +61,9 @@ def test_seeds_share_the_corpus_and_the_voices() -> None:
 
 def test_the_original_is_scored_on_text_alone() -> None:
     original = row(compose("config", overrides=["strategy=original"]))
-    assert original.evaluate.config == {"tasks": ["t2t", "ifeval"], "matching": "contiguous"}
-    assert list(original.evaluate.inputs["responses"].config["max_new_tokens"]) == ["t2t", "ifeval"]
+    assert original.evaluate.settings == {"tasks": ["t2t", "ifeval"], "config": {"matching": "contiguous"}}
+    responses = original.evaluate.inputs["responses"]
+    assert isinstance(responses, Generate) and list(responses.config.max_new_tokens) == ["t2t", "ifeval"]
     assert {step.kind for step in closure(original.steps)} == {"corpus", "base", "generate", "score"}
 
 
@@ -72,7 +80,7 @@ def test_how_responses_are_judged_changes_no_response(setting: str) -> None:
 @pytest.mark.parametrize("setting", ["evaluate.decoding.seed=1", "evaluate.max_new_tokens.t2t=3", "evaluate.listen=0"])
 def test_how_a_model_is_asked_changes_its_responses(setting: str) -> None:
     plain, other = (row(compose("config", overrides=["strategy=replay", *more])).evaluate for more in ([], [setting]))
-    assert plain.config == other.config
+    assert plain.settings == other.settings
     assert plain.inputs["responses"] != other.inputs["responses"]
     assert plain.inputs["responses"].inputs == other.inputs["responses"].inputs
 
@@ -81,8 +89,8 @@ def test_what_can_be_chosen_is_what_there_is() -> None:
     """Settings are checked without importing what reads them."""
     for name, known in (("matching", qa.RULES), ("wer_normalization", wer.NORMALIZATIONS)):
         for value in known:
-            config = row(compose("config", overrides=["strategy=replay", f"evaluate.{name}={value}"])).evaluate.config
-            assert config[name] == value
+            scored = row(compose("config", overrides=["strategy=replay", f"evaluate.{name}={value}"])).evaluate
+            assert isinstance(scored, Score) and getattr(scored.config, name) == value
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -90,10 +98,10 @@ def test_a_row_is_what_its_name_says(name: str) -> None:
     made = row(compose("config", overrides=[f"strategy={name}"]))
     model = model_of(made)
     assert model.kind == next((kind for word, kind in KINDS.items() if name.startswith(word)), "train")
-    trained = [step for step in closure(made.steps) if step.kind == "train"]
-    assert all(bool(step.config["replay"]) == name.endswith("replay") for step in trained)
+    trained = [step for step in closure(made.steps) if isinstance(step, Train)]
+    assert all((step.replay is not None) == name.endswith("replay") for step in trained)
     if name.startswith("scale"):
-        assert model.config["alpha"] == float(name.split("_")[1])
+        assert isinstance(model, Discount) and model.alpha == float(name.split("_")[1])
     assert bool(made.curve) == (name in ("none", "replay"))
 
 
@@ -101,10 +109,12 @@ KINDS = {"original": "base", "merge": "merge", "scale": "discount"}
 
 
 def test_the_papers_weights() -> None:
-    weights = {
-        name: model_of(row(compose("config", overrides=[f"strategy={name}"]))).config
-        for name in ("merge_linear", "merge_ties", "merge_dare")
-    }
+    weights: dict[str, dict[str, Any]] = {}
+    for name in ("merge_linear", "merge_ties", "merge_dare"):
+        merge = model_of(row(compose("config", overrides=[f"strategy={name}"])))
+        assert isinstance(merge, Merge)
+        weights[name] = merge.recipe()
+        assert list(weights[name]["models"])[-3:] == ["asr", "tts", "sqa"]
     linear = {role: model["weight"] for role, model in weights["merge_linear"]["models"].items()}
     assert linear == {"base": 0.02, "asr": 0.03, "tts": 0.05, "sqa": 0.90}
     for name, method, density in (("merge_ties", "ties", 0.9), ("merge_dare", "dare_ties", 0.91)):
@@ -136,7 +146,7 @@ def test_choices_combine_on_the_command_line() -> None:
     made = row(compose("config", overrides=["strategy=replay", "merge=linear", "discount.alpha=14"]))
     merge = model_of(made)
     assert merge.kind == "merge" and merge.inputs["base"].kind == "base"
-    assert [merge.inputs[stage].kind for stage in ("asr", "tts", "sqa")] == ["discount"] * 3
+    assert [merge.inputs[f"stages.{stage}"].kind for stage in ("asr", "tts", "sqa")] == ["discount"] * 3
 
 
 def test_what_does_not_change_a_result_is_in_no_fingerprint() -> None:
@@ -165,14 +175,14 @@ def test_replay_settings_do_not_touch_rows_without_replay() -> None:
         (["seed=-1"], "seed is -1; it must be at least 0"),
         (["model.pretrain.lr=abc"], "model.pretrain.lr is 'abc'; it must be a number"),
         (["+model.pretrain.foo=1"], "model.pretrain.foo is no setting"),
-        (["model.architecture.num_attention_heads=5"], "a divisor of model.architecture.hidden_size=128"),
+        (["model.architecture.num_attention_heads=5"], "a divisor of hidden_size=128"),
         (["train.adapter.target_modules=[nope]"], "train.adapter.target_modules is 'nope'; it must be out of q_proj"),
         (["+deepspeed.gradient_accumulation_steps=4"], "deepspeed.gradient_accumulation_steps is 4"),
         (["evaluate.asr_examples=-5"], "evaluate.asr_examples is -5; it must be greater than 0"),
         (["strategy=merge_ties", "merge.models.asr.weight=abc"], "merge.models.asr.weight is 'abc'"),
         (["strategy=merge_ties", "merge.models.asr.density=7"], "merge.models.asr.density is 7"),
-        (["speech.quantizer.clusters=1"], "speech.quantizer.clusters = 1: must be 2 or more"),
-        (["replay.basis=new"], "replay.basis is 'new'; it must be old or current"),
+        (["speech.quantizer.clusters=1"], "speech.quantizer.clusters is 1; it must be 2 or more"),
+        (["replay.basis=new"], "replay.basis is 'new'; it must be one of old, current"),
         (["merge.method=nonsense"], "merge.method=nonsense: mergekit has no such method; it has arcee_fusion"),
         (["merge.method=linear"], "at least two models"),
         (["discount.alpha=17"], "discount.alpha is 17.0; it must be between 0 and the trained alpha"),
@@ -184,7 +194,7 @@ def test_replay_settings_do_not_touch_rows_without_replay() -> None:
             ["evaluate.matching=fuzzy"],
             "evaluate.matching is 'fuzzy'; it must be one of contiguous, has_answer, substrings",
         ),
-        (["evaluate.wer_normalization=no"], "evaluate.wer_normalization is 'no'; it must be basic or whisper"),
+        (["evaluate.wer_normalization=no"], "evaluate.wer_normalization is 'no'; it must be one of basic, whisper"),
     ],
 )
 def test_bad_settings_are_one_line_that_names_them(overrides: list[str], message: str) -> None:
@@ -195,7 +205,7 @@ def test_bad_settings_are_one_line_that_names_them(overrides: list[str], message
 
 
 def test_planning_imports_neither_torch_nor_numpy() -> None:
-    code = "import sys, src.run, src.grid.cell, launchers.local; print([*{'torch', 'numpy'} & set(sys.modules)])"
+    code = "import sys, src.run, src.recipe, launchers.local; print([*{'torch', 'numpy'} & set(sys.modules)])"
     printed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "[]"
 
@@ -213,7 +223,7 @@ def test_published_data_and_components_share_one_plan(profile: str) -> None:
     ]  # fmt: skip
     shards = [step for step in steps if step.kind == "utterances"]
     assert len({step.name for step in shards}) == 8 + 8 + 2
-    assert {step.config["list"] for step in shards if "synthesizer" in step.inputs} == {"sqa"}
+    assert {step.settings["list"] for step in shards if "synthesizer" in step.inputs} == {"sqa"}
     gathered = next(step for step in steps if step.kind == "gather")
     assert list(gathered.inputs) == [step.label.removeprefix("utterances-") for step in gathered.inputs.values()]
 
@@ -237,7 +247,7 @@ def test_centroids_that_are_not_published_are_fitted_once() -> None:
 def test_a_published_model_learns_the_laptops_units() -> None:
     steps = list(closure(row(compose("config", overrides=["model=qwen2_5_1_5b"])).steps))
     (base,) = (step for step in steps if step.kind == "backbone")
-    assert base.config["units"] == 64 and not base.inputs
+    assert base.settings["units"] == 64 and not base.inputs
 
 
 @pytest.mark.parametrize(
@@ -248,10 +258,10 @@ def test_a_published_model_learns_the_laptops_units() -> None:
         (["profile=paper", "model=laptop"], "model.name is 'scratch'; it must be pretrained with data.name=published"),
         (["profile=paper", "replay.pool=with_evaluation_facts"], "replay.pool is .* must be honest with"),
         (["profile=paper", "data.name=mine"], "data.name is 'mine'; it must be closed_domain or published"),
-        (["profile=paper", "data.speech.revision=main"], "data.speech.revision = 'main': must be a commit"),
-        (["profile=paper", "speech.encoder.layer=0"], "speech.encoder.layer = 0: must be 1 or more"),
+        (["profile=paper", "data.speech.revision=main"], "data.speech.revision is 'main'; it must be a commit"),
+        (["profile=paper", "speech.encoder.layer=0"], "speech.encoder.layer is 0; it must be 1 or more"),
         (["profile=paper", "model.initialization=zero"], "model.initialization is 'zero'; it must be mean_covariance"),
-        (["train.micro_batch_size=0"], "train.micro_batch_size is 0; it must be greater than 0, or null"),
+        (["train.micro_batch_size=0"], "train.micro_batch_size is 0; it must be greater than 0"),
         (["train.attention=fast"], "train.attention is 'fast'; it must be one of sdpa, eager"),
         (["gpu=48"], r"gpu is 48; it must be the settings {name: .., memory_gb: ..} or null"),
         (["profile=paper", "data.speech.splits=a"], r"data.speech.splits is 'a'; it must be a list in brackets"),
@@ -282,3 +292,75 @@ def test_local_files_are_told_from_names_of_the_hub() -> None:
 def test_a_misspelt_setting_is_told_its_neighbours(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         config.compose(lambda given: compose("config", overrides=given), overrides)
+
+
+def chain_of(*overrides: str) -> tuple[Row, list[Train]]:
+    """The row, and its training steps in order."""
+    made = row(compose("config", overrides=list(overrides)))
+    found = [step for step in closure(made.steps) if isinstance(step, Train)]
+    return made, sorted(found, key=lambda step: step.depth)
+
+
+@pytest.mark.parametrize(
+    ("chain", "names", "replayed"),
+    [
+        ("asr,sqa", ["asr", "sqa"], [["text"], ["text", "asr"]]),
+        ("tts,asr,sqa", ["tts", "asr", "sqa"], [["text"], ["text", "tts"], ["text", "tts", "asr"]]),
+        ("joint", ["joint"], [["text"]]),
+        ("asr,tts,sqa,text", ["asr", "tts", "sqa", "text"], [["text"], ["text", "asr"], ["text", "asr", "tts"],
+                                                             ["asr", "tts", "sqa"]]),
+        ("asr,tts,asr", ["asr", "tts", "asr_2"], [["text"], ["text", "asr"], ["text", "tts"]]),
+        ("sqa", ["sqa"], [["text"]]),
+    ],
+)  # fmt: skip
+def test_a_chain_of_any_stages(chain: str, names: list[str], replayed: list[list[str]]) -> None:
+    made, trained = chain_of("strategy=replay", f"train.chain=[{chain}]")
+    assert [step.stage for step in trained] == names == list(made.curve)
+    assert [list(step.replayed) for step in trained] == replayed
+    assert [step.previous for step in trained] == [None, *trained[:-1]]
+    _, plain = chain_of("strategy=none", f"train.chain=[{chain}]")
+    assert not any(step.replayed for step in plain)
+    assert [list(step.examples) for step in plain] == [list(step.examples) for step in trained]
+
+
+def test_a_joint_stage_trains_on_its_sets_in_whatever_order_they_are_named() -> None:
+    _, (one,) = chain_of("train.chain=[joint]", "train.stages.joint.sets=[asr,tts]")
+    _, (other,) = chain_of("train.chain=[joint]", "train.stages.joint.sets=[tts,asr]")
+    assert set(one.examples) == {"asr", "tts"} and one == other
+
+
+def test_a_stage_has_settings_of_its_own() -> None:
+    own = ["+train.stages.tts.lr=1e-4", "+train.stages.tts.adapter.dropout=0.3", "+train.stages.sqa.replay.ratio=0.5"]
+    _, (asr, tts, sqa) = chain_of("strategy=replay", *own)
+    _, (plain, *_) = chain_of("strategy=replay")
+    assert asr == plain
+    assert (asr.optimization.lr, tts.optimization.lr, sqa.optimization.lr) == (2.2e-3, 1e-4, 2.2e-3)
+    assert (tts.adapter.dropout, sqa.adapter.dropout) == (0.3, 0.0)
+    assert tts.replay and sqa.replay and (tts.replay.ratio, sqa.replay.ratio) == (0.2, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["train.chain=[]"], r"train.chain is \[\]; it must be at least one of the stages asr, tts"),
+        (["train.chain=[asr,foo]"], "train.chain is 'foo'; it must be out of train.stages: asr, tts, sqa, joint, text"),
+        (["train.chain=asr"], "train.chain is 'asr'; it must be a list in brackets"),
+        (["+train.stages.asr.sets=[asr,fsq]"], "train.stages.asr.sets is 'fsq'; it must be out of asr, tts, sqa, text"),
+        (["+train.stages.tts.adapter.r=3"], "train.stages.tts.adapter.r is 3; it must be 64, as in asr"),
+        (["+train.stages.asr.lr=0"], "train.stages.asr.lr is 0.0; it must be greater than 0"),
+        (["train.lr=0"], "^train.lr is 0.0; it must be greater than 0"),
+        (["+train.stages.asr.epoch=3"], "train.stages.asr.epoch is no setting; did you mean epochs"),
+        (["+train.l2=3"], "train.l2 is no setting"),
+        (["+train.stages.asr.replay.ratio=2"], "train.stages.asr.replay.ratio is 2.0; it must be at most 1"),
+        (["strategy=merge_ties", "train.chain=[asr,sqa]"], "merge.models is 'tts'; it must be out of base, asr, sqa"),
+    ],
+)
+def test_what_is_wrong_with_a_chain_is_named(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        row(compose("config", overrides=overrides))
+
+
+def test_merges_follow_the_chain() -> None:
+    overrides = ["strategy=merge_ties_replay", "train.chain=[tts,asr,sqa]"]
+    merge = model_of(row(compose("config", overrides=overrides)))
+    assert isinstance(merge, Merge) and list(merge.recipe()["models"]) == ["tts", "asr", "sqa"]
