@@ -1,5 +1,5 @@
-"""What a running step knows of its surroundings: scratch space that outlives a killed attempt, where to tell progress, and
-whether it is asked to stop."""
+"""What a running step knows of its surroundings: scratch space that outlives a killed attempt, where to tell progress,
+and whether it is asked to stop."""
 
 import json
 import shutil

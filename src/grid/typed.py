@@ -1,8 +1,8 @@
 """Plain values (of YAML, of JSON) to typed dataclasses, and back.
 
-A class of settings is declared once, beside the code that reads it. Its `__post_init__` may raise a ValueError that begins
-with the name of one of its fields; `typed` puts the section before it, so that the message names the setting as a user
-writes it.
+A class of settings is declared once, beside the code that reads it. Its `__post_init__` may raise a ValueError that
+begins with the name of one of its fields. `typed` puts the section before it: the message then names the setting as a
+user writes it.
 """
 
 import dataclasses

@@ -24,7 +24,7 @@ def discount(alpha: float, trained: float, stage: Path, out: Path) -> dict[str, 
         raise ValueError(f"discount.alpha={alpha}: must lie between 0 and the trained alpha, {trained}")
     settings = json.loads((stage / ADAPTER / SETTINGS).read_text(encoding="utf-8"))
     if settings["lora_alpha"] != trained:
-        raise ValueError(f"{inputs['stage']} was trained with alpha {settings['lora_alpha']}, not {trained}")
+        raise ValueError(f"{stage} was trained with alpha {settings['lora_alpha']}, not {trained}")
     (out / ADAPTER).mkdir()
     text = json.dumps(settings | {"lora_alpha": alpha}, indent=2, sort_keys=True)
     (out / ADAPTER / SETTINGS).write_text(text, encoding="utf-8")

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def recipe(config: Mapping[str, Any], paths: Mapping[str, str], out_dtype: str | None = None) -> dict[str, Any]:
     """mergekit's own configuration of a merge.
 
-    config: "method", "parameters" (of the merge), "models" (role -> parameters of that model, in the order in which they
-    are merged), "base_model" (a role or None), "dtype" (of the arithmetic).
+    config: "method", "parameters" (of the merge), "models" (role -> parameters of that model, in the order of merging),
+    "base_model" (a role or None), "dtype" (of the arithmetic).
     paths: role -> path of the model folder as mergekit shall see it. out_dtype: of the result, if another.
     """
     result: dict[str, Any] = {"merge_method": config["method"], "dtype": config["dtype"]}
@@ -44,8 +44,9 @@ def merge(
 ) -> dict[str, Any]:
     """Merge the base and trained stages (role -> artifact) into `out/merged`; keep the recipe as `out/mergekit.yaml`.
 
-    config as in `recipe`. seed fixes the masks of the random methods (DARE, DELLA). The result is in the base's own type. Models are written to `context.work` meanwhile: what differs between them or, where that is every
-    tensor (`difference.scales`), the whole of each.
+    config as in `recipe`. seed fixes the masks of the random methods (DARE, DELLA). The result is in the base's own
+    type. Models are written to `context.work` meanwhile: what differs between them or, where that is every tensor
+    (`difference.scales`), the whole of each.
     Raises ValueError where the method does not take such a configuration.
     """
     import torch

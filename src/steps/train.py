@@ -73,7 +73,6 @@ class Train(Step):
         own = {name: inputs[step] for name, step in self.examples.items()}
         earlier = {name: inputs[step] for name, step in self.replayed.items()}
         chosen = choose(self.stage, own, earlier, self.replay, self.optimization.seed, method, text)
-        previous = inputs[self.previous] if self.previous else None
-        return train_stage(
-            self.stage, chosen, inputs[self.base], previous, self.adapter, self.optimization, out, context, method, fisher
-        )
+        previous, base = inputs[self.previous] if self.previous else None, inputs[self.base]
+        settings = self.adapter, self.optimization
+        return train_stage(self.stage, chosen, base, previous, *settings, out, context, method, fisher)

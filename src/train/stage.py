@@ -26,8 +26,8 @@ def choose(
     stage: str, own: Mapping[str, Path], earlier: Mapping[str, Path], replay: Replay | None, seed: int,
     method: Method | None = None, text: Path | None = None,
 ) -> Chosen:  # fmt: skip
-    """What a stage is trained on, by set: all of its own examples, those that it replays of the text and the sets before
-    it, and those that a method draws from `text` where the stage has no text.
+    """What a stage is trained on, by set: all of its own examples, those that it replays of the text and of the sets
+    before it, and those that a method draws from `text` where the stage has no text.
 
     own, earlier: artifacts of examples by set. Their order does not matter: the sets stand as in SETS, and the replayed
     text before other replayed sets.

@@ -19,6 +19,7 @@ from src.grid.execute import failure_file
 from src.grid.job import REQUEUE, WARNING, Job, attempts_file, read_attempts, stuck
 from src.grid.plan import make_plan
 from src.grid.ranks import Task
+from src.grid.step import Step
 from src.grid.store import Store
 from tests.conftest import ROOT
 from tests.grid.toys import Ranks, toy, toy_row

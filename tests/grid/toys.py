@@ -17,7 +17,7 @@ SECONDS, MEGABYTES = 1.0, 0.001
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Toy(Step):
-    """Adds the inputs' numbers to its own; counts its runs in the file `counter`; sleeps, fails, or ends as it is told."""
+    """Adds the inputs' numbers to its own; counts its runs in the file `counter`; sleeps, fails or ends as told."""
 
     needs = ("decimal",)
 
