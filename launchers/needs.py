@@ -8,8 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from launchers.view import duration, size
-from src.train.memory import GIB, Answering, Memory
-from src.train.requirements import UTILIZATION, Answers, Requirement, by_setting
+from src.machine.hours import UTILIZATION
+from src.machine.memory import GIB, Answering, Memory
+from src.machine.requirements import Answers, Requirement
 
 
 def needs_table(found: Sequence[Requirement], asked: Sequence[Answers] = ()) -> RenderableType:
@@ -17,7 +18,7 @@ def needs_table(found: Sequence[Requirement], asked: Sequence[Answers] = ()) -> 
     `asked`, in which a model answers."""
     parts: list[RenderableType] = []
     if found:
-        models = {id(each.model): each for each in found}
+        models = {each.model: each for each in found}
         parts += [Text(_parameters(each)) for each in models.values()]
         parts += [Text(), _steps(found), Text(), _memory(found), Text()]
     if asked:
@@ -44,7 +45,7 @@ def verdict(found: Sequence[Requirement], asked: Sequence[Answers] = ()) -> str:
 
 
 def _parameters(each: Requirement) -> str:
-    model, layers = each.model, each.step.config["adapter"]["full_last_layers"]
+    model, layers = each.model, each.step.adapter.full_last_layers
     trained = {
         "LoRA": model.lora,
         "embeddings": model.embeddings,
@@ -93,9 +94,12 @@ def _millions(tokens: float) -> str:
 def _memory(found: Sequence[Requirement]) -> Table:
     names = [name for name in Memory.__dataclass_fields__ if any(getattr(each.memory, name) for each in found)]
     table = _table(f"GiB of one GPU, {_setting(found[0])}", "batch x length", *names, "peak")
-    for same in by_setting(found).values():
+    alike: dict[Any, list[Requirement]] = {}
+    for each in found:
+        alike.setdefault((each.model, each.training), []).append(each)
+    for same in alike.values():
         first = same[0]
-        stages = dict.fromkeys(each.step.config["stage"] for each in same)
+        stages = dict.fromkeys(each.step.stage for each in same)
         own = _setting(first)
         table.add_row(
             ", ".join(stages) + ("" if own == _setting(found[0]) else f" ({own})"),
@@ -113,7 +117,7 @@ def _answers(asked: Sequence[Answers]) -> Table:
         same.setdefault((each.memory, each.batch_tokens), []).append(each)
     for group in same.values():
         first = group[0]
-        what = "speech and text" if "recognizer" in first.step.inputs else "text"
+        what = "speech and text" if first.step.recognizer else "text"
         table.add_row(f"{what} ({len(group)})", f"{first.batch_tokens:,}", *_parts(first.memory, names))
     return table
 
@@ -138,8 +142,8 @@ def _assumptions(found: Sequence[Requirement]) -> list[str]:
     if any(each.sets is None for each in found):
         lines = ["Tokens are not known: neither counted in the store nor given as expected."]
     if peak is None:
-        lines[0] += f" GPU-hours are not known: {name or 'no GPU'} is not one of src/train/memory.py's." if name else (
-            " GPU-hours are not known: no GPU is named (hydra.launcher.gpu, gpu).")  # fmt: skip
+        why = f"{name} is not one of src/machine/settings.py's" if name else "no GPU is named (hydra.launcher.gpu, gpu)"
+        lines[0] += f" GPU-hours are not known: {why}."
     else:
         seconds = max((each.seconds or 0 for each in found), default=0)
         lines[0] += (

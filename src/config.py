@@ -11,11 +11,12 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
 
 from src import stages
-from src.checks import positive, require
+from src.checks import require
 from src.data.settings import ClosedDomain, PublishedData
 from src.evaluate.settings import Evaluate
 from src.grid.errors import ConfigError
 from src.grid.typed import typed, unknown
+from src.machine.settings import Expected, Gpu
 from src.merge.methods import Merging
 from src.model.settings import PublishedModel, ScratchModel
 from src.speech.pretrained import PretrainedSpeech
@@ -39,34 +40,6 @@ class Discount:
 
     alpha: float | None = None
     """LoRA alpha at evaluation; null: the trained one."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gpu:
-    """What a training step is to fit on; nothing else depends on it."""
-
-    name: str
-    """As in src/machine/memory.py PEAK_TFLOPS."""
-    memory_gb: float
-
-    def __post_init__(self) -> None:
-        positive(self, "memory_gb")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Expected:
-    """Sizes of a set of examples, as the plan assumes them until the store has counted."""
-
-    examples: int
-    """All of them, those too that are longer than a stage takes."""
-    lengths: tuple[float, ...]
-    """Tokens of the shortest, and so on in equal steps up to the longest: of ten parts with as many examples each, say,
-    eleven numbers. Within a part they are taken to be evenly spread."""
-
-    def __post_init__(self) -> None:
-        positive(self, "examples")
-        ascending = len(self.lengths) > 1 and self.lengths[0] > 0 and sorted(self.lengths) == list(self.lengths)
-        require(ascending, "lengths", list(self.lengths), "two or more numbers above 0, none below the last")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,18 +22,20 @@ from omegaconf import OmegaConf
 
 from src import config
 from src.grid.arguments import command_parser
-from src.grid.cell import CONF, Row, row
 from src.grid.errors import ConfigError
 from src.grid.plan import make_plan
+from src.grid.row import Row
 from src.grid.store import Store
 from src.machine import hub
 from src.machine.finding import Finding, lines, note
 from src.machine.gpus import gpus
+from src.machine.requirements import answers, requirements
 from src.machine.services import is_slurm, slurm, wandb
+from src.machine.settings import Gpu
 from src.machine.software import software
 from src.machine.sources import sources
 from src.machine.storage import storage
-from src.train.requirements import Gpu, answers, requirements
+from src.recipe import CONF, row
 
 
 def examine(composed: Row, launcher: dict[str, Any]) -> dict[str, list[Finding]]:

@@ -1,7 +1,7 @@
 """What a stage is: the sets of examples that it trains on, how each set's conversations are made, and its settings.
 
-A stage is declared in `train.stages`: the sets it trains on, and the settings of training, adapter and replay that it has
-for itself. `train.chain` names the stages in the order of training. A new form of data is an entry in SETS.
+A stage is declared in `train.stages`: the sets it trains on, and the settings of training, adapter and replay that it
+has for itself. `train.chain` names the stages in the order of training. A new form of data is an entry in SETS.
 """
 
 import random

@@ -1,7 +1,7 @@
 """A step: one unit of work with one result, and its identity.
 
-A kind of step is a subclass of Step in a file of its own: a frozen dataclass. Its fields are its settings (plain values,
-and dataclasses of them) and its inputs (other steps, or mappings of a name to a step). `run` computes it.
+A kind of step is a subclass of Step in a file of its own: a frozen dataclass. Its fields are its settings (plain
+values, and dataclasses of them) and its inputs (other steps, or mappings of a name to a step). `run` computes it.
 
 The fingerprint is the SHA-256 of the kind, its version, every setting that is not at its default, and the fingerprints
 of the inputs. So a new setting with a neutral default leaves every artifact where it is. A default that is changed

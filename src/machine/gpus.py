@@ -5,9 +5,11 @@ from typing import Any
 
 from src.grid.devices import Device, visible
 from src.machine.finding import Finding, no, note, ok
+from src.machine.memory import GIB
+from src.machine.refusals import refusal
+from src.machine.requirements import Answers, Requirement
+from src.machine.settings import Gpu
 from src.machine.software import cuda_of_torch
-from src.train.memory import GIB
-from src.train.requirements import Answers, Gpu, Requirement, refusal
 
 BF16_CAPABILITY = 8.0
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from src.grid.plan import Plan
 from src.machine.finding import Finding, no, ok
-from src.train.requirements import Requirement
+from src.machine.requirements import Requirement
 
 MERGED = 3
 """Trained stages that a merge writes in float32 while it runs, as far as they differ."""
