@@ -10,14 +10,9 @@ Sizes are bytes unless a name says otherwise.
 import math
 from dataclasses import dataclass
 
-<<<<<<< HEAD
-if TYPE_CHECKING:
-    from src.model.settings import Adapter
-=======
 from src.machine.activations import activations, logits
 from src.machine.parameters import Model
 from src.machine.training import Training
->>>>>>> wt-machine
 
 GIB = 2**30
 
@@ -82,93 +77,6 @@ class Answering:
         return self.total <= gpu_gb * GIB
 
 
-<<<<<<< HEAD
-@dataclass(frozen=True)
-class Disk:
-    checkpoint: int
-    """One checkpoint to go on from, with the optimizer's states."""
-    artifact: int
-    """A stage: adapter and modules trained in full."""
-    model: int
-    """A whole model."""
-    merged: int
-    """A merge by difference: the tensors that differ; the others are shared with the base."""
-
-
-def describe(config: Any, adapter: "Adapter", vocabulary: int | None = None) -> Model:
-    """Count a model from its transformers configuration.
-
-    vocabulary: rows of embeddings and head after the unit tokens are added; None is the configuration's.
-    Raises ValueError where nothing of the model would be trained.
-    """
-    import copy
-
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    from src.model.adapter import is_full
-
-    config = copy.deepcopy(config)
-    config.vocab_size = vocabulary or config.vocab_size
-    with torch.device("meta"):
-        model: Any = AutoModelForCausalLM.from_config(config)
-    embeddings, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
-    full = {
-        name: parameter
-        for name, parameter in model.named_parameters()
-        if is_full(name, config.num_hidden_layers, adapter)
-    }
-    body = {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and module.weight is not head
-    }
-    adapted = {name: module for name, module in body.items() if name.rsplit(".", 1)[-1] in adapter.target_modules}
-    if not full and not adapted:
-        raise ValueError(f"none of {(*adapter.target_modules, *adapter.full_modules)} is a module of the model")
-    lora = {name: adapter.r * (module.in_features + module.out_features) for name, module in adapted.items()}
-    first = {name: module for name, module in adapted.items() if ".layers.0." in name}
-    whole = {name: module for name, module in body.items() if f"{name}.weight" in full}
-    changed = {name: parameter.numel() for name, parameter in full.items()}
-    changed |= {f"{name}.weight": module.weight.numel() for name, module in adapted.items()}
-    return Model(
-        total=sum(parameter.numel() for parameter in model.parameters()),
-        lora=sum(lora.values()),
-        embeddings=sum(parameter.numel() for parameter in full.values() if parameter is embeddings),
-        head=sum(parameter.numel() for parameter in full.values() if parameter is head and head is not embeddings),
-        projections=sum(p.numel() for p in full.values() if p is not embeddings and p is not head),
-        changed=sum(changed.values()),
-        largest=max([*(parameter.numel() for parameter in full.values()), *lora.values()]),
-        body=sum(module.weight.numel() for module in body.values()),
-        body_in_full=sum(module.weight.numel() for module in whole.values()),
-        head_trained=any(parameter is head for parameter in full.values()),
-        vocabulary=config.vocab_size,
-        layers=config.num_hidden_layers,
-        hidden=config.hidden_size,
-        intermediate=config.intermediate_size,
-        heads=config.num_attention_heads,
-        queries=body["model.layers.0.self_attn.q_proj"].out_features,
-        keys=body["model.layers.0.self_attn.k_proj"].out_features,
-        head_norms=any(name.endswith(".q_norm") for name, _ in model.named_modules()),
-        lora_inputs=sum(module.in_features for module in first.values()),
-        lora_shared_inputs=_distinct_inputs(first),
-        lora_ranks=adapter.r * len(first),
-        dropout=adapter.dropout,
-        full_inputs=_distinct_inputs(whole),
-    )
-
-
-def _distinct_inputs(modules: Mapping[str, Any]) -> int:
-    """Width of the inputs of linear layers, where those that read the same count once: q, k and v, gate and up."""
-    widths = {
-        re.sub(r"(q|k|v)_proj$", "qkv", re.sub(r"(gate|up)_proj$", "gate_up", name)): module.in_features
-        for name, module in modules.items()
-    }
-    return sum(widths.values())
-
-
-=======
->>>>>>> wt-machine
 def estimate(model: Model, training: Training) -> Memory:
     """The memory of one GPU."""
     e, gpus, stage = training.element, training.gpus, training.zero_stage

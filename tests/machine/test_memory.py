@@ -18,15 +18,13 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig
 
-from src.evaluate.asking import Decoding
-from src.evaluate.generate import generate
+from src.evaluate.generate import Decoding, generate
 from src.model import adapter
+from src.model.adapter import AdapterConfig
 from src.model.difference import changed_keys
-from src.model.settings import Adapter
 from src.train import memory
-from src.train.loss import prepare
+from src.train.loop import Optimization, prepare
 from src.train.memory import Training, answering, describe, disk, estimate, flops_per_token, optimizer_bytes, remedy
-from src.train.settings import Optimization
 from tests.conftest import TINY_ADAPTER, TINY_OPTIMIZATION
 from tests.model.test_backbone import OTHERS, plain_model
 
@@ -34,7 +32,7 @@ LLAMA_8B = LlamaConfig(
     vocab_size=128256, hidden_size=4096, intermediate_size=14336, num_hidden_layers=32, num_attention_heads=32,
     num_key_value_heads=8, tie_word_embeddings=False,
 )  # fmt: skip
-PAPER = Adapter(
+PAPER = AdapterConfig(
     r=64,
     alpha=16,
     dropout=0.1,
@@ -44,14 +42,14 @@ PAPER = Adapter(
     full_last_layers=5,
 )
 PAPER_ASR = Training(batch=4, length=800, gpus=4, zero_stage=2)
-SETTINGS = Optimization(**TINY_OPTIMIZATION)
+SETTINGS = Optimization.of(TINY_OPTIMIZATION)
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
-def tiny(folder: Path, kind: str = "llama", dropout: float = 0.1, **sizes: Any) -> tuple[Any, Adapter]:
+def tiny(folder: Path, kind: str = "llama", dropout: float = 0.1, **sizes: Any) -> tuple[Any, AdapterConfig]:
     """Configuration of a small model below `folder/model`, and how it is adapted."""
     plain_model(folder / "model", kind, **sizes)
-    return AutoConfig.from_pretrained(folder / "model"), Adapter(**TINY_ADAPTER | {"dropout": dropout})
+    return AutoConfig.from_pretrained(folder / "model"), AdapterConfig.of(TINY_ADAPTER | {"dropout": dropout})
 
 
 @pytest.mark.parametrize("kind", OTHERS)
@@ -222,8 +220,7 @@ os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR":
 os.environ["MASTER_PORT"] = sys.argv[2]
 import deepspeed, torch
 from src.model import adapter
-from src.model.settings import Adapter
-from src.train.loss import ResponseLoss
+from src.train.loop import ResponseLoss
 from tests.conftest import TINY_ADAPTER
 
 deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
@@ -231,7 +228,7 @@ deepspeed.init_distributed(dist_backend="gloo", verbose=False)
 found = {}
 for precision in ("bf16", "fp32"):
     for stage in (0, 1, 2, 3):
-        model = adapter.trainable(Path(sys.argv[1]), None, Adapter(**TINY_ADAPTER), 0)
+        model = adapter.trainable(Path(sys.argv[1]), None, adapter.AdapterConfig.of(TINY_ADAPTER), 0)
         trained = [p for p in model.parameters() if p.requires_grad]
         settings = {
             "train_micro_batch_size_per_gpu": 1, "zero_allow_untested_optimizer": True, "steps_per_print": 10**9,
