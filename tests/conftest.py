@@ -36,15 +36,16 @@ TINY_CORPUS: dict[str, Any] = {
 @pytest.fixture(scope="session")
 def tiny_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from src.data import corpus
+    from src.data.settings import ClosedDomain
 
     out = tmp_path_factory.mktemp("corpus")
-    corpus.run(TINY_CORPUS, {}, out, None)
+    corpus.write(ClosedDomain(**TINY_CORPUS), out)
     return out
 
 
 @pytest.fixture()
 def context(tmp_path: Path) -> SimpleNamespace:
-    """What a step body is handed: a work folder, and somewhere to report to."""
+    """What a step is handed: a work folder, and somewhere to report to."""
     work = tmp_path / "work"
     work.mkdir()
     reported: list[dict[str, Any]] = []

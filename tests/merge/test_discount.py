@@ -11,10 +11,11 @@ from peft.helpers import rescale_adapter_scale
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from src.grid.step import Step
 from src.grid.store import Store
-from src.merge.discount import run
+from src.merge.discount import discount
 from src.model import difference
+from src.steps.discount import Discount
+from tests.steps.makers import train_step
 
 
 @pytest.fixture
@@ -23,15 +24,15 @@ def stage(store: Path) -> Path:
 
 
 @pytest.fixture
-def discounted(store, stage, context, tmp_path):
+def discounted(store, stage, tmp_path):
     """Discounts to an alpha; the model that comes of it."""
 
-    def discount(alpha: float) -> dict[str, torch.Tensor]:
+    def made(alpha: float) -> dict[str, torch.Tensor]:
         (tmp_path / "out").mkdir()
-        run({"alpha": alpha, "trained_alpha": 16}, {"stage": stage}, tmp_path / "out", context)
+        discount(alpha, 16, stage, tmp_path / "out")
         return difference.load(store / "base-0", tmp_path / "out").state_dict()
 
-    return discount
+    return made
 
 
 def by_peft(store: Path, stage: Path, factor: float) -> dict[str, torch.Tensor]:
@@ -86,12 +87,12 @@ def test_the_weights_are_the_stages_own_files(stage, discounted, tmp_path):
     assert before["lora_alpha"] == 16 and json.loads(own.read_text()) == before | {"lora_alpha": 14}
 
 
-def test_on_another_file_system_they_are_copied(store, stage, context, tmp_path, monkeypatch):
+def test_on_another_file_system_they_are_copied(stage, tmp_path, monkeypatch):
     def refused(*_):
         raise OSError(18, "Invalid cross-device link")
 
     monkeypatch.setattr("os.link", refused)
-    run({"alpha": 14, "trained_alpha": 16}, {"stage": stage}, tmp_path, context)
+    discount(14, 16, stage, tmp_path)
     copy = tmp_path / "full.safetensors"
     assert copy.read_bytes() == (stage / "full.safetensors").read_bytes()
     assert not copy.samefile(stage / "full.safetensors")
@@ -105,39 +106,38 @@ def test_on_another_file_system_they_are_copied(store, stage, context, tmp_path,
         (14, 32, "sqa-3 was trained with alpha 16, not 32"),
     ],
 )
-def test_a_wrong_alpha_is_named(alpha, trained, message, stage, context, tmp_path):
+def test_a_wrong_alpha_is_named(alpha, trained, message, stage, tmp_path):
     with pytest.raises(ValueError, match=message):
-        run({"alpha": alpha, "trained_alpha": trained}, {"stage": stage}, tmp_path, context)
+        discount(alpha, trained, stage, tmp_path)
 
 
 def test_a_damaged_file_is_found_in_every_artifact_that_shares_it(stage, context, tmp_path):
     """Published by the store as they are; then a byte of the shared file turns."""
     store = Store(tmp_path / "published")
     store.root.mkdir()
-    config = {"alpha": 14, "trained_alpha": 16}
-    train = Step("train", "train-sqa", {})
-    discount = Step("discount", "discount-14-sqa", config, {"stage": train})
+    train = train_step("sqa")
+    step = Discount(alpha=14.0, trained_alpha=16.0, stage=train)
 
     def publish_both() -> None:
-        for step in (train, discount):
-            if store.lookup(step, rehash=True) is None:
-                out = store.work(step) / "out"
-                if step is train:
+        for each in (train, step):
+            if store.lookup(each, rehash=True) is None:
+                out = store.work(each) / "out"
+                if each is train:
                     shutil.copytree(stage, out)
                 else:
                     out.mkdir(parents=True)
-                    run(config, {"stage": store.folder(train)}, out, context)
-                store.publish(step, out, {}, 1.0)
+                    step.run({train: store.folder(train)}, out, context)
+                store.publish(each, out, {}, 1.0)
 
     publish_both()
-    shared = store.folder(discount) / "full.safetensors"
+    shared = store.folder(step) / "full.safetensors"
     assert shared.samefile(store.folder(train) / "full.safetensors")
-    assert store.lookup(train, rehash=True) and store.lookup(discount, rehash=True)
+    assert store.lookup(train, rehash=True) and store.lookup(step, rehash=True)
     whole = shared.read_bytes()
     shared.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     for rehash in (False, True):
-        assert store.lookup(train, rehash) is None and store.lookup(discount, rehash) is None
-        assert "full.safetensors does not have its checksum" in store.damaged[discount.name]
+        assert store.lookup(train, rehash) is None and store.lookup(step, rehash) is None
+        assert "full.safetensors does not have its checksum" in store.damaged[step.name]
     publish_both()
-    assert store.lookup(train, rehash=True) and store.lookup(discount, rehash=True)
+    assert store.lookup(train, rehash=True) and store.lookup(step, rehash=True)
     assert shared.read_bytes() == whole and shared.samefile(store.folder(train) / "full.safetensors")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from src.grid.context import Context
+from src.stages import SETS
 from src.train import examples
 
 SOURCES = {"asr": "asr", "tts": "tts", "sqa": "sqa", "text": "pool"}
@@ -14,11 +15,11 @@ SOURCES = {"asr": "asr", "tts": "tts", "sqa": "sqa", "text": "pool"}
 def tiny_examples(
     tmp_path_factory: pytest.TempPathFactory, tiny_base: Path, tiny_corpus: Path, tiny_units: Path
 ) -> dict[str, Path]:
-    """Artifacts `examples` by the role that a training gives them."""
+    """Artifacts `examples` by set."""
     folders = {}
     for role, source in SOURCES.items():
         folders[role] = tmp_path_factory.mktemp(f"examples-{role}")
-        inputs = {"base": tiny_base, "corpus": tiny_corpus, "units": tiny_units}
+        file = (tiny_units if SETS[role].spoken else tiny_corpus) / f"{source}.jsonl"
         context = Context(tmp_path_factory.mktemp("work"), role)
-        examples.run({"source": source, "seed": 0}, inputs, folders[role], context)
+        examples.tokenize(SETS[role].conversations(file, 0), file, tiny_base, folders[role], context)
     return folders

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from src.data import jsonl, prompts
-from src.data.stages import EXAMPLES, text_pool
 from src.data.units import Units
 from src.grid.context import Context, read_progress
 from src.model.chat import IGNORE, Chat, Example
+from src.stages import SETS
 from src.train import examples
 from src.train.examples import Selection, Stored, Writer
 from src.train.methods import Role
@@ -29,7 +29,8 @@ def example(learned: list[bool]) -> Example:
 def test_stored_examples_are_the_chat_s(
     role: str, tiny_examples: dict[str, Path], tiny_base: Path, tiny_corpus: Path, tiny_units: Path
 ) -> None:
-    talks = list(EXAMPLES[role](tiny_units, 0) if role in EXAMPLES else text_pool(tiny_corpus, "pool"))
+    file = tiny_corpus / "pool.jsonl" if role == "text" else tiny_units / f"{role}.jsonl"
+    talks = list(SETS[role].conversations(file, 0))
     expected = Chat(AutoTokenizer.from_pretrained(tiny_base / "model")).encode(talks)
     stored = Stored(tiny_examples[role])
     assert len(stored) == len(expected) > 0
@@ -78,8 +79,9 @@ def test_the_same_bytes_each_time_and_progress(
     outs = [tmp_path / "one", tmp_path / "two"]
     for out in outs:
         out.mkdir()
-        inputs = {"base": tiny_base, "units": tiny_units}
-        summary = examples.run({"source": "asr", "seed": 5}, inputs, out, Context(tmp_path, "examples"))
+        file = tiny_units / "asr.jsonl"
+        talks = SETS["asr"].conversations(file, 5)
+        summary = examples.tokenize(talks, file, tiny_base, out, Context(tmp_path, "examples"))
     (file,) = outs[0].iterdir()
     assert file.read_bytes() == (outs[1] / file.name).read_bytes()
     lengths = Stored(outs[0]).lengths
@@ -99,8 +101,9 @@ def test_frames_that_repeat_stay_where_units_are_frames(tiny_base: Path, tmp_pat
         Units(frame_rate=50.0, clusters=12, repeats=repeats).write(folder)
         row = {"id": "a", "text": "red fox", "words": ["red", "fox"], "units": [[1, 1], [1, 2]]}
         jsonl.write(folder / "asr.jsonl", [row])
-        inputs = {"base": tiny_base, "units": folder}
-        examples.run({"source": "asr", "seed": 0}, inputs, out, Context(tmp_path, "examples"))
+        file = folder / "asr.jsonl"
+        talks = SETS["asr"].conversations(file, 0)
+        examples.tokenize(talks, file, tiny_base, out, Context(tmp_path, "examples"))
         tokenizer = AutoTokenizer.from_pretrained(tiny_base / "model")
         found = tokenizer.convert_ids_to_tokens(Stored(out)[0].ids)
         return [token for token in found if prompts.UNIT.fullmatch(token)]
@@ -114,21 +117,22 @@ def test_the_response_to_a_question_keeps_its_line_breaks(tmp_path: Path) -> Non
     question = {"text": "Which one?", "words": ["Which one?"], "units": [[3, 3]]}
     answer = {"text": "Red.\nOr not.", "words": ["Red.", "Or not."], "units": [[1], [2]]}
     (tmp_path / "sqa.jsonl").write_text(json.dumps({"id": "a", "question": question, "answer": answer}) + "\n")
-    (talk,) = EXAMPLES["sqa"](tmp_path, 0)
+    (talk,) = SETS["sqa"].conversations(tmp_path / "sqa.jsonl", 0)
     response = "Which one?\n\nRed.\nOr not.\n\nRed.<|1|> Or not.<|2|>"
     assert [turn["content"] for turn in talk] == ["<|3|><|3|>", response]
 
 
 def test_instructions_are_drawn_by_the_seed(tiny_units: Path) -> None:
-    asked = [[talk[0]["content"] for talk in EXAMPLES["tts"](tiny_units, seed)] for seed in (0, 0, 1)]
+    asked = [[talk[0]["content"] for talk in SETS["tts"].conversations(tiny_units / "tts.jsonl", seed)] for seed in (0, 0, 1)]
     assert asked[0] == asked[1] != asked[2]
     assert all(any(text.startswith(i) for i in prompts.TTS_INSTRUCTIONS) for text in asked[0])
 
 
 def test_a_source_without_rows_is_named(tiny_base: Path, tmp_path: Path) -> None:
-    (tmp_path / "pool.jsonl").write_text("")
-    inputs = {"base": tiny_base, "corpus": tmp_path}
+    file = tmp_path / "pool.jsonl"
+    file.write_text("")
     with pytest.raises(ValueError, match=r"pool\.jsonl has no rows"):
-        examples.run({"source": "pool"}, inputs, tmp_path, Context(tmp_path, "examples"))
+        talks = SETS["text"].conversations(file, 0)
+        examples.tokenize(talks, file, tiny_base, tmp_path, Context(tmp_path, "examples"))
     with pytest.raises(ValueError, match="has no examples"):
         Stored(tmp_path)

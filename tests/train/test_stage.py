@@ -14,11 +14,14 @@ import yaml
 from safetensors.torch import load_file
 
 from src.data import jsonl
-from src.train.stage import stage_examples
+from src.data.replay import Replay
+from src.train.methods import Role
+from src.train.stage import choose
 from tests.conftest import TINY_ADAPTER, TINY_OPTIMIZATION
 from tests.train.runner import run_rank
 
 ROOT = Path(__file__).parents[2]
+STEP = "tests.train.staging"
 forkserver = multiprocessing.get_context("forkserver")
 forkserver.set_forkserver_preload(["src.train.stage"])
 
@@ -49,7 +52,7 @@ class Run:
         started = [
             forkserver.Process(
                 target=run_rank,
-                args=(world | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, settings, inputs, out, work, stop_at),
+                args=(world | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, settings, inputs, out, work, stop_at, STEP),
             )
             for rank in range(ranks)
         ]
@@ -209,14 +212,20 @@ def test_too_long_examples_are_dropped_and_counted(run: Run) -> None:
 
 
 def test_replay_mixes_every_earlier_set(run: Run, tiny_examples: dict[str, Path]) -> None:
-    replay = {"pool": "pool", "ratio": 0.5, "text_ratio": 0.1, "basis": "old"}
-    chosen = stage_examples("sqa", replay, tiny_examples, seed=0)
-    assert {name: len(rows) for name, (_, rows) in chosen.items()} == {"sqa": 30, "text": 30, "asr": 20, "tts": 15}
+    replay = {"ratio": 0.5, "text_ratio": 0.1, "basis": "old"}
+    earlier = {name: tiny_examples[name] for name in ("tts", "text", "asr")}
+    chosen = choose("sqa", {"sqa": tiny_examples["sqa"]}, earlier, Replay(**replay), seed=0)
+    assert [(name, len(rows)) for name, (_, rows, _) in chosen.items()] == [
+        ("sqa", 30), ("text", 30), ("asr", 20), ("tts", 15)
+    ]  # fmt: skip
     assert chosen["sqa"][1] == list(range(30))
-    assert all(len(set(rows)) == len(rows) and max(rows) < len(stored) for stored, rows in chosen.values())
-    first = stage_examples("asr", {**replay, "basis": "current"}, tiny_examples, seed=0)
-    assert {name: len(rows) for name, (_, rows) in first.items()} == {"asr": 40, "text": 4}
-    _, summary = run("replayed", config={"stage": "sqa", "replay": replay})
+    assert all(len(set(rows)) == len(rows) and max(rows) < len(stored) for stored, rows, _ in chosen.values())
+    assert {role for _, _, role in chosen.values()} == {Role.CROSS_ENTROPY}
+    own, text = {"asr": tiny_examples["asr"]}, {"text": tiny_examples["text"]}
+    first = choose("asr", own, text, Replay(**{**replay, "basis": "current"}), seed=0)
+    assert {name: len(rows) for name, (_, rows, _) in first.items()} == {"asr": 40, "text": 4}
+    config = {"stage": "sqa", "sets": ["sqa"], "replayed": ["text", "asr", "tts"], "replay": replay}
+    _, summary = run("replayed", config=config)
     kept = {name: entry["kept"] for name, entry in summary["data"].items()}
     assert kept == {"sqa": 30, "text": 30, "asr": 20, "tts": 15} and summary["examples"] == 95
 
