@@ -36,9 +36,10 @@ TINY_CORPUS: dict[str, Any] = {
 @pytest.fixture(scope="session")
 def tiny_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from src.data import corpus
+    from src.data.settings import ClosedDomain
 
     out = tmp_path_factory.mktemp("corpus")
-    corpus.run(TINY_CORPUS, {}, out, None)
+    corpus.write(ClosedDomain(**TINY_CORPUS), out)
     return out
 
 

@@ -14,6 +14,7 @@ from src.speech.alignment import SHORTEST, CannotAlign, FrameAligner, align, ali
 from src.speech.audio import SAMPLE_RATE, Utterance, Word
 from src.speech.pretrained import AlignmentSettings
 from src.speech.protocols import Aligner
+from src.speech.settings import SynthesizerConfig
 from src.speech.synthesizer import make_synthesizer
 
 SENTENCES = (
@@ -125,7 +126,7 @@ def test_what_is_dropped_is_counted() -> None:
 
 @pytest.fixture(scope="module")
 def spoken() -> list[Utterance]:
-    synthesizer = make_synthesizer({}, stream="alignment")
+    synthesizer = make_synthesizer(SynthesizerConfig(), stream="alignment")
     return [synthesizer(sentence) for sentence in SENTENCES]
 
 

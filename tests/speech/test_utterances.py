@@ -22,6 +22,7 @@ from src.evaluate.responses import Listener
 from src.speech import fetch, gather, load, utterances
 from src.speech.audio import read_audio, write_audio
 from src.speech.pretrained import LISTS, PretrainedSpeech
+from src.speech.settings import SynthesizerConfig
 from src.speech.speecht5 import SpeechT5Synthesizer
 from src.speech.synthesizer import make_synthesizer
 from tests.contexts import Recorded
@@ -70,7 +71,7 @@ class Published:
     def write_corpus(self) -> None:
         """Recordings by espeak, one of them shorter than a frame, and one of another text than is written."""
         self.corpus.mkdir()
-        speak = make_synthesizer({}, "test")
+        speak = make_synthesizer(SynthesizerConfig(), "test")
         rows = []
         for i, text in enumerate(READ):
             audio = self.folder / "recordings" / f"{i}.flac"  # a user's: absolute
