@@ -1,8 +1,8 @@
 """Copies a published speech component into an artifact, so that no later step needs a network.
 
 The artifact holds settings.json {component: encoder | whisper | speecht5 | code_hifigan, the fields of its settings in
-`src.speech.pretrained`; of an encoder also centroids and clusters where they are published, of a vocoder the clusters of
-the units that it is to speak} and
+`src.speech.pretrained`; of an encoder also centroids and clusters where they are published, of a vocoder the clusters
+of the units that it is to speak} and
 
     encoder       model/ (transformers, up to the layer), centroids.safetensors where they are published
     whisper       model/

@@ -1,4 +1,4 @@
-"""What the folder of a published speech component must hold. Imports no torch: it is looked into before anything is loaded."""
+"""What the folder of a published speech component must hold, which is looked at before anything is loaded."""
 
 import json
 from collections.abc import Sequence

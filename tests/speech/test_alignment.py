@@ -236,7 +236,7 @@ def test_units_without_words_and_words_without_units() -> None:
 
 
 def test_settings_that_are_wrong() -> None:
-    with pytest.raises(ValueError, match=r"alignment\.min_similarity = 0: must be above 0 and at most 1"):
+    with pytest.raises(ValueError, match=r"^min_similarity is 0; it must be above 0 and at most 1"):
         AlignmentSettings(min_similarity=0)
-    with pytest.raises(ValueError, match=r"alignment\.silence = 'next': must be one of previous, drop"):
+    with pytest.raises(ValueError, match=r"^silence is 'next'; it must be one of previous, drop"):
         AlignmentSettings(silence="next")
