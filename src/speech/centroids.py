@@ -13,13 +13,13 @@ def map_centroids(path: Path | str) -> npt.NDArray[np.floating]:
         centroids = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(
-            f"quantizer.centroids = {path}: must be a .npy file of centroids [clusters, dimensions] ({error})"
+            f"quantizer.centroids is {path}; it must be a .npy file of centroids [clusters, dimensions] ({error})"
         ) from error
     if not isinstance(centroids, np.ndarray):
-        raise ValueError(f"quantizer.centroids = {path}: must be a .npy file, not an .npz archive")
+        raise ValueError(f"quantizer.centroids is {path}; it must be a .npy file, not an .npz archive")
     if centroids.ndim != 2 or not np.issubdtype(centroids.dtype, np.floating):
         found = f"{centroids.dtype} of shape {centroids.shape}"
-        raise ValueError(f"quantizer.centroids = {path}: must be finite centroids [clusters, dimensions], not {found}")
+        raise ValueError(f"quantizer.centroids is {path}; it must be finite centroids [clusters, dimensions], not {found}")
     return centroids
 
 
@@ -27,5 +27,5 @@ def load_centroids(path: Path | str) -> npt.NDArray[np.float32]:
     """The same as float32. Raises ValueError, too, where a number is infinite or none."""
     centroids = map_centroids(path)
     if not np.isfinite(centroids).all():
-        raise ValueError(f"quantizer.centroids = {path}: must be finite centroids, and some of its numbers are not")
+        raise ValueError(f"quantizer.centroids is {path}; it must be finite centroids, and some of its numbers are not")
     return centroids.astype(np.float32)

@@ -20,11 +20,11 @@ from torch import Tensor
 from transformers import SeamlessM4Tv2Config
 from transformers.models.seamless_m4t_v2.modeling_seamless_m4t_v2 import SeamlessM4Tv2CodeHifiGan
 
+from src.checks import require
 from src.model.hub import snapshot
 from src.speech.aligner import without_repeats
 from src.speech.batches import default_device
 from src.speech.pretrained import CodeHifiGanSettings
-from src.speech.settings import require
 
 INDEX = "model.safetensors.index.json"
 PREFIX = "vocoder."

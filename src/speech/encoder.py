@@ -134,7 +134,7 @@ def shorten(config: Any, layer: int) -> int:
     """Let `config` end with `layer`; the number of layers that it had. Raises ValueError for a layer it lacks."""
     layers = int(config.num_hidden_layers)
     if layer > layers:
-        raise ValueError(f"encoder.layer = {layer}: must be from 1 to {layers}, the layers of the model")
+        raise ValueError(f"encoder.layer is {layer}; it must be from 1 to {layers}, the layers of the model")
     config.num_hidden_layers = layer
     return layers
 

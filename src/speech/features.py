@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.fft
 
+from src.checks import require
 from src.speech.audio import SAMPLE_RATE, Utterance
-from src.speech.settings import require
 from src.speech.spectrogram import HOP, log_mel
 from src.speech.synthesizer import PAUSE
 
@@ -127,7 +127,7 @@ def _discriminant(
 
     silent = [utterance.text for utterance in utterances if not utterance.phones]
     if silent:
-        raise ValueError(f"quantizer.encoder = 'lda': needs the phone times of {silent[0]!r}; mfcc does not")
+        raise ValueError(f"quantizer.encoder is 'lda', which needs the phone times of {silent[0]!r}; mfcc does not")
     labels = [
         label
         for part, utterance in zip(parts, utterances, strict=True)

@@ -1,8 +1,8 @@
-"""The step that copies a published speech component into the store, so that no later step needs a network.
+"""Copies a published speech component into an artifact, so that no later step needs a network.
 
-config: {"component": encoder | whisper | speecht5 | code_hifigan, and the fields of its settings in
-`src.speech.pretrained`}; of an encoder also centroids and clusters where they are published, of a vocoder the clusters
-of the units that it is to speak. The artifact holds settings.json (the config) and
+The artifact holds settings.json {component: encoder | whisper | speecht5 | code_hifigan, the fields of its settings in
+`src.speech.pretrained`; of an encoder also centroids and clusters where they are published, of a vocoder the clusters
+of the units that it is to speak} and
 
     encoder       model/ (transformers, up to the layer), centroids.safetensors where they are published
     whisper       model/
@@ -18,17 +18,19 @@ import pickle
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors.numpy import save_file
 
+from src.checks import require
 from src.model import hub
 from src.speech import code_hifigan, folders, load
 from src.speech.folders import PICKLED, SAFE, Kind, matching
 from src.speech.load import CENTROIDS, HIFIGAN, MODEL, SETTINGS
 from src.speech.pretrained import CodeHifiGanSettings, EncoderSettings, SpeechT5Settings, WhisperSettings
-from src.speech.settings import full_names, read_settings, require
+from src.speech.settings import full_names
 from src.speech.weights import read_model
 
 if TYPE_CHECKING:
@@ -105,20 +107,19 @@ def _copy(folder: Path, names: Sequence[str], out: Path) -> None:
         shutil.copyfile(folder / name, out / name)
 
 
-def encoder(config: Mapping[str, Any], sources: Sources, out: Path) -> None:
-    """The encoder up to its layer, and its centroids."""
+def encoder(
+    settings: EncoderSettings, sources: Sources, out: Path, centroids: str | None = None, clusters: int | None = None
+) -> None:
+    """The encoder up to its layer, and its centroids where they are published: so many clusters."""
     from src.speech.centroids import load_centroids
     from src.speech.encoder import load_encoder, save_encoder
 
-    given = dict(config)
-    centroids, clusters = given.pop("centroids", None), given.pop("clusters", None)
-    settings = read_settings(EncoderSettings, given, "encoder")
     if settings.model.endswith(".pt"):
         place = sources.file(settings.model, "encoder.model")
     else:
         place, _ = sources.model(folders.ENCODER, settings.model, settings.revision, "encoder.model")
-    save_encoder(EncoderSettings(**{**given, "model": str(place)}), out / MODEL)
-    made = load_encoder(EncoderSettings(**{**given, "model": str(out / MODEL)}))
+    save_encoder(replace(settings, model=str(place)), out / MODEL)
+    made = load_encoder(replace(settings, model=str(out / MODEL)))
     if centroids is not None:
         array = load_centroids(sources.file(centroids, "quantizer.centroids"))
         right = f"the {len(array)} of {centroids}"
@@ -128,13 +129,12 @@ def encoder(config: Mapping[str, Any], sources: Sources, out: Path) -> None:
         save_file({"centroids": array}, out / CENTROIDS)
 
 
-def whisper(config: Mapping[str, Any], sources: Sources, out: Path) -> None:
+def whisper(settings: WhisperSettings, sources: Sources, out: Path) -> None:
     """A whole Whisper, that hears the language."""
     import torch
     from transformers import WhisperForConditionalGeneration
     from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 
-    settings = read_settings(WhisperSettings, config, "whisper")
     folder, files = sources.model(folders.WHISPER, settings.model, settings.revision, "whisper.model")
     read = read_model(WhisperForConditionalGeneration, folder, "whisper.model", settings.model, dtype="auto")
     pickled = [name for name in files if name in matching(folder, PICKLED)]
@@ -154,13 +154,12 @@ def whisper(config: Mapping[str, Any], sources: Sources, out: Path) -> None:
         require(TO_LANGUAGE_CODE.get(asked, asked) in heard, "whisper.language", settings.language, right)
 
 
-def speecht5(config: Mapping[str, Any], sources: Sources, out: Path) -> None:
+def speecht5(settings: SpeechT5Settings, sources: Sources, out: Path) -> None:
     """SpeechT5, its HiFi-GAN, and one x-vector."""
     from transformers import SpeechT5ForTextToSpeech, SpeechT5HifiGan
 
     from src.speech.speecht5 import read_xvector
 
-    settings = read_settings(SpeechT5Settings, config, "synthesizer")
     folder, files = sources.model(folders.SPEECHT5, settings.model, settings.revision, "synthesizer.model")
     model = read_model(SpeechT5ForTextToSpeech, folder, "synthesizer.model", settings.model, dtype="auto")
     model.save_pretrained(out / MODEL)
@@ -177,13 +176,10 @@ def speecht5(config: Mapping[str, Any], sources: Sources, out: Path) -> None:
     load.synthesizer(out)
 
 
-def vocoder(config: Mapping[str, Any], sources: Sources, out: Path) -> None:
-    """The unit vocoder out of a whole SeamlessM4T v2."""
+def vocoder(settings: CodeHifiGanSettings, sources: Sources, out: Path, clusters: int) -> None:
+    """The unit vocoder out of a whole SeamlessM4T v2, which must speak so many units."""
     from safetensors.torch import save_file as save_tensors
 
-    given = dict(config)
-    clusters = given.pop("clusters")
-    settings = read_settings(CodeHifiGanSettings, given, "vocoder")
     try:
         folder = code_hifigan.fetch(settings.model, settings.revision)
     except ValueError as error:
@@ -200,7 +196,9 @@ def vocoder(config: Mapping[str, Any], sources: Sources, out: Path) -> None:
     require(known == clusters, "vocoder.model", settings.model, right)
 
 
-COMPONENTS: dict[str, Callable[[Mapping[str, Any], Sources, Path], None]] = {
+Settings = EncoderSettings | WhisperSettings | SpeechT5Settings | CodeHifiGanSettings
+
+COMPONENTS: dict[str, Callable[..., None]] = {
     "encoder": encoder,
     "whisper": whisper,
     "speecht5": speecht5,
@@ -209,19 +207,19 @@ COMPONENTS: dict[str, Callable[[Mapping[str, Any], Sources, Path], None]] = {
 
 
 @full_names()
-def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: "Context") -> dict[str, Any]:
-    """Fetch the component and write its artifact (see above). The summary names each source with its commit on the hub,
-    its license, and size and SHA-256 of the files that were read.
+def fetch(component: str, settings: Settings, out: Path, context: "Context", **further: Any) -> dict[str, Any]:
+    """Copy a component, a key of COMPONENTS, into `out`. The summary names each source with its commit on the hub, its
+    license, and size and SHA-256 of the files that were read.
 
-    Raises ValueError, one line that names the setting, for what cannot be had or does not fit.
+    further: what its function in COMPONENTS takes beside the settings. Raises ValueError, one line that names the
+    setting, for what cannot be had or does not fit.
     """
-    given = dict(config)
-    component = given.pop("component")
+    told = {"component": component, **asdict(settings), **further}
     sources = Sources(context.work / "downloads")
     # Before the rest: what is written is opened by it.
-    (out / SETTINGS).write_text(json.dumps(config, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    (out / SETTINGS).write_text(json.dumps(told, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     try:
-        COMPONENTS[component](given, sources, out)
+        COMPONENTS[component](settings, sources, out, **further)
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL (\S+)", str(error))
         raise ValueError(
@@ -229,6 +227,6 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
             "tensors is unpickled; take a copy in safetensors"
         ) from error
     except ValueError as error:  # what is opened last lies in the artifact
-        raise ValueError(str(error).replace(str(out / MODEL), given["model"])) from error
+        raise ValueError(str(error).replace(str(out / MODEL), settings.model)) from error
     licences = dict.fromkeys(used["licence"] for used in sources.used)
     return {"component": component, "licence": "; ".join(licences), "sources": sources.used}

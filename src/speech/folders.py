@@ -1,4 +1,4 @@
-"""What the folder of a published speech component must hold. Light: it is looked into before anything is loaded."""
+"""What the folder of a published speech component must hold, which is looked at before anything is loaded."""
 
 import json
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from src.speech.settings import require
+from src.checks import require
 
 SAFE = ("model.safetensors", "model-*-of-*.safetensors", "model.safetensors.index.json")
 PICKLED = ("pytorch_model.bin", "pytorch_model-*-of-*.bin", "pytorch_model.bin.index.json")

@@ -1,4 +1,4 @@
-"""The step that joins the shards of all lists into one artifact of units."""
+"""Joins the shards of all lists into one artifact of units."""
 
 import json
 import shutil
@@ -43,21 +43,21 @@ def join(parts: Sequence[Path], files: Sequence[str], out: Path) -> dict[str, An
     return {"data": data, "samples": samples}
 
 
-def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: "Context") -> dict[str, Any]:
+def join_lists(shards: Mapping[str, Path], out: Path, context: "Context") -> dict[str, Any]:
     """Write asr, tts, sqa, eval_qa, eval_asr .jsonl, audio/ and units.json.
 
-    config: {}. inputs: the shards of each list as asr-000, asr-001 .., sqa-000 .., eval_qa-000, eval_asr-000. Raises
-    ValueError for shards whose units are not of one kind, and for a list that is left without examples.
+    shards: artifacts of the shards of each list by name: asr-000, asr-001 .., sqa-000 .., eval_qa-000, eval_asr-000.
+    Raises ValueError for shards whose units are not of one kind, and for a list that is left without examples.
     """
     data: dict[str, Any] = {}
     samples: dict[str, int] = {}
     for done, (name, files) in enumerate(FILES.items()):
         context.report(done=done, total=len(FILES))
-        shards = {int(role.rpartition("-")[2]): role for role in inputs if role.rpartition("-")[0] == name}
-        counts = join([inputs[shards[number]] for number in sorted(shards)], files, out)
+        own = {int(shard.rpartition("-")[2]): shards[shard] for shard in shards if shard.rpartition("-")[0] == name}
+        counts = join([own[number] for number in sorted(own)], files, out)
         data |= counts["data"]
         samples[name] = counts["samples"]
-    kinds = {json.dumps(asdict(Units.read(folder))) for folder in inputs.values()}
+    kinds = {json.dumps(asdict(Units.read(folder))) for folder in shards.values()}
     if len(kinds) > 1:
         raise ValueError(f"the shards hold units of different kinds: {' and '.join(sorted(kinds))}")
     for name, counts in data.items():

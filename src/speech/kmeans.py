@@ -4,13 +4,12 @@
     units = extract_units(encoder, quantizer, audios)
 
 The Seamless release's kmeans_10k.npy [10000, 1280] belongs to layer 35 of XLSR2-1B-v2, and is for non-commercial use
-(CC-BY-NC 4.0 or the Seamless license). For another encoder, `fit_centroids` makes a file of the same kind, and `run` is
-the step that fits it to utterances of the corpus.
+(CC-BY-NC 4.0 or the Seamless license). For another encoder, `fit_centroids` makes a file of the same kind, and
+`fit_to_corpus` fits it to utterances of the corpus.
 """
 
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +24,8 @@ from src.speech import load
 from src.speech.audio import SAMPLE_RATE
 from src.speech.batches import Finished, default_device
 from src.speech.encoder import SpeechEncoder
-from src.speech.settings import full_names, read_settings
+from src.speech.pretrained import QuantizerSettings
+from src.speech.settings import full_names
 from src.speech.threads import one_thread
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def fit_centroids(frames: npt.NDArray[np.float32], clusters: int, seed: int = 0)
     from sklearn.cluster import MiniBatchKMeans
 
     if len(frames) < clusters:
-        raise ValueError(f"quantizer.clusters = {clusters}: must not exceed the {len(frames)} frames to fit")
+        raise ValueError(f"quantizer.clusters is {clusters}; it must be at most the {len(frames)} frames to fit")
     # As HuBERT's own recipe (Hsu et al. 2021, section IV-B): batches of 10,000 frames, 20 random starts.
     model = MiniBatchKMeans(clusters, batch_size=10_000, n_init=20, max_iter=100, random_state=seed)
     return model.fit(frames).cluster_centers_.astype(np.float32)
@@ -97,18 +97,8 @@ def extract_units(
     return units
 
 
-@dataclass
-class FitConfig:
-    """The fields of `pretrained.QuantizerSettings` that say how centroids are fitted."""
-
-    clusters: int
-    fit_utterances: int
-    fit_frames: int
-    seed: int
-
-
 def draw_frames(
-    encoder: SpeechEncoder, corpus: Path, settings: FitConfig, context: "Context"
+    encoder: SpeechEncoder, corpus: Path, settings: QuantizerSettings, context: "Context"
 ) -> tuple[npt.NDArray[np.float32], float]:
     """Features [frames, dimensions] to fit to, and the seconds of audio that they were drawn from.
 
@@ -138,14 +128,15 @@ def draw_frames(
 
 @full_names()
 @one_thread
-def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: "Context") -> dict[str, Any]:
+def fit_to_corpus(
+    settings: QuantizerSettings, corpus: Path, encoder_folder: Path, out: Path, context: "Context"
+) -> dict[str, Any]:
     """Fit centroids to the encoder's features of utterances drawn from asr.jsonl, and write centroids.safetensors.
 
-    config: the fields of FitConfig; inputs: corpus, encoder. Raises ValueError for fewer frames than clusters.
+    Raises ValueError for fewer frames than clusters.
     """
-    settings = read_settings(FitConfig, config, "quantizer")
-    encoder = load.encoder(inputs["encoder"])
-    frames, seconds = draw_frames(encoder, inputs["corpus"], settings, context)
+    encoder = load.encoder(encoder_folder)
+    frames, seconds = draw_frames(encoder, corpus, settings, context)
     centroids = fit_centroids(frames, settings.clusters, settings.seed)
     save_file({"centroids": centroids}, out / load.CENTROIDS)
     return {"clusters": len(centroids), "frames": len(frames), "hours": round(seconds / 3600, 3)}

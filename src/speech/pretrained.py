@@ -1,4 +1,4 @@
-"""The settings of the published speech components, and their checks. Light, as `settings` is: a plan needs no torch.
+"""The settings of the published speech components, and their checks. Imports no torch: a plan is checked with them.
 
 A `model` is a folder or the name of a repository of the Hugging Face hub, at `revision` where one is given. Sizes of
 batches are settings like the others, and so part of a step's identity: no result depends on them by design, but sums of
@@ -6,10 +6,11 @@ another shape round differently, and a frame between two centroids may fall to t
 into the memory of the GPU is halved, so that nobody has to change them in the midst of a run.
 """
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from src.speech.settings import require
+from src.checks import require
 
 DTYPES = ("float32", "bfloat16", "float16")
 SILENCES = ("previous", "drop")
@@ -18,6 +19,8 @@ LISTS = ("asr", "sqa", "eval_qa", "eval_asr")
 """Lists of the corpus that become units. The examples of synthesis are those of "asr" whose words could be aligned."""
 ALIGNED = ("asr", "sqa")
 """Those whose words are aligned: of "sqa" the answers."""
+SPOKEN = ("sqa",)
+"""Those that are spoken by the synthesizer."""
 SEAMLESS = "facebook/seamless-m4t-v2-large"
 
 XLSR2_1B: dict[str, Any] = {
@@ -37,7 +40,7 @@ XLSR2_1B: dict[str, Any] = {
 """The shape of XLSR2-1B-v2, in the names of transformers' Wav2Vec2Config."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class EncoderSettings:
     """The speech encoder whose hidden states become units."""
 
@@ -46,7 +49,7 @@ class EncoderSettings:
     (HuBERT, w2v-BERT)."""
     layer: int = 35
     """Counted from 1, as in `hidden_states[35]`: the output of the 35th layer."""
-    architecture: dict[str, Any] | None = None
+    architecture: Mapping[str, Any] | None = None
     """The shape of a .pt checkpoint, in the names of transformers' Wav2Vec2Config; null: that of XLSR2-1B-v2. A model
     of transformers brings its own."""
     revision: str = "main"
@@ -56,13 +59,13 @@ class EncoderSettings:
     """Most audio in a batch, padding included; a longer utterance is a batch of its own."""
 
     def __post_init__(self) -> None:
-        require(bool(self.model), "encoder.model", self.model, "a .pt file, a folder or the name of a hub repository")
-        require(self.layer >= 1, "encoder.layer", self.layer, "1 or more")
-        require(self.dtype in DTYPES, "encoder.dtype", self.dtype, f"one of {', '.join(DTYPES)}")
-        require(self.batch_seconds > 0, "encoder.batch_seconds", self.batch_seconds, "above 0")
+        require(bool(self.model), "model", self.model, "a .pt file, a folder or the name of a hub repository")
+        require(self.layer >= 1, "layer", self.layer, "1 or more")
+        require(self.dtype in DTYPES, "dtype", self.dtype, f"one of {', '.join(DTYPES)}")
+        require(self.batch_seconds > 0, "batch_seconds", self.batch_seconds, "above 0")
 
 
-@dataclass
+@dataclass(frozen=True)
 class WhisperSettings:
     """The recognizer, which also says when each word is spoken."""
 
@@ -74,12 +77,12 @@ class WhisperSettings:
     batch_size: int = 16
 
     def __post_init__(self) -> None:
-        require(bool(self.model), "whisper.model", self.model, "a folder or the name of a hub repository")
-        require(self.dtype in DTYPES, "whisper.dtype", self.dtype, f"one of {', '.join(DTYPES)}")
-        require(self.batch_size >= 1, "whisper.batch_size", self.batch_size, "1 or more")
+        require(bool(self.model), "model", self.model, "a folder or the name of a hub repository")
+        require(self.dtype in DTYPES, "dtype", self.dtype, f"one of {', '.join(DTYPES)}")
+        require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
 
 
-@dataclass
+@dataclass(frozen=True)
 class AlignmentSettings:
     """Which recognitions count as the transcript, and who owns the silence between words."""
 
@@ -90,11 +93,11 @@ class AlignmentSettings:
 
     def __post_init__(self) -> None:
         similar = self.min_similarity
-        require(0 < similar <= 1, "aligner.alignment.min_similarity", similar, "above 0 and at most 1")
-        require(self.silence in SILENCES, "aligner.alignment.silence", self.silence, f"one of {', '.join(SILENCES)}")
+        require(0 < similar <= 1, "min_similarity", similar, "above 0 and at most 1")
+        require(self.silence in SILENCES, "silence", self.silence, f"one of {', '.join(SILENCES)}")
 
 
-@dataclass
+@dataclass(frozen=True)
 class AlignerSettings:
     """What tells when each word is spoken."""
 
@@ -105,10 +108,10 @@ class AlignerSettings:
     be installed by itself)."""
 
     def __post_init__(self) -> None:
-        require(self.backend in BACKENDS, "aligner.backend", self.backend, f"one of {', '.join(BACKENDS)}")
+        require(self.backend in BACKENDS, "backend", self.backend, f"one of {', '.join(BACKENDS)}")
 
 
-@dataclass
+@dataclass(frozen=True)
 class QuantizerSettings:
     """The centroids whose numbers are the units: published ones, or fitted to the encoder on the ASR utterances."""
 
@@ -123,13 +126,13 @@ class QuantizerSettings:
     """Of the utterances and frames that are drawn, and of the fit."""
 
     def __post_init__(self) -> None:
-        require(self.centroids != "", "quantizer.centroids", self.centroids, "a .npy file, or null to fit them")
+        require(self.centroids != "", "centroids", self.centroids, "a .npy file, or null to fit them")
         for name, least in (("clusters", 2), ("fit_utterances", 1), ("fit_frames", 1)):
-            require(getattr(self, name) >= least, f"quantizer.{name}", getattr(self, name), f"{least} or more")
-        require(self.seed >= 0, "quantizer.seed", self.seed, "0 or more")
+            require(getattr(self, name) >= least, name, getattr(self, name), f"{least} or more")
+        require(self.seed >= 0, "seed", self.seed, "0 or more")
 
 
-@dataclass
+@dataclass(frozen=True)
 class SpeechT5Settings:
     """The voice that speaks texts."""
 
@@ -147,17 +150,17 @@ class SpeechT5Settings:
     """Of the dropout in the decoder's prenet, which SpeechT5 needs when it speaks, too."""
 
     def __post_init__(self) -> None:
-        require(bool(self.xvectors), "synthesizer.xvectors", self.xvectors, "a zip of .npy files")
-        require(self.speaker >= 0, "synthesizer.speaker", self.speaker, "0 or more")
+        require(bool(self.xvectors), "xvectors", self.xvectors, "a zip of .npy files")
+        require(self.speaker >= 0, "speaker", self.speaker, "0 or more")
         for name in ("model", "vocoder"):
             value = getattr(self, name)
-            require(bool(value), f"synthesizer.{name}", value, "a folder or the name of a hub repository")
-        require(self.dtype in DTYPES, "synthesizer.dtype", self.dtype, f"one of {', '.join(DTYPES)}")
-        require(self.batch_size >= 1, "synthesizer.batch_size", self.batch_size, "1 or more")
-        require(self.seed >= 0, "synthesizer.seed", self.seed, "0 or more")
+            require(bool(value), name, value, "a folder or the name of a hub repository")
+        require(self.dtype in DTYPES, "dtype", self.dtype, f"one of {', '.join(DTYPES)}")
+        require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
+        require(self.seed >= 0, "seed", self.seed, "0 or more")
 
 
-@dataclass
+@dataclass(frozen=True)
 class CodeHifiGanSettings:
     """The vocoder of the units, of SeamlessM4T v2."""
 
@@ -173,13 +176,13 @@ class CodeHifiGanSettings:
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        require(bool(self.model), "vocoder.model", self.model, "a folder or the name of a hub repository")
-        require(self.language >= 0, "vocoder.language", self.language, "0 or more")
-        require(self.speaker >= 0, "vocoder.speaker", self.speaker, "0 or more")
-        require(self.dtype in DTYPES, "vocoder.dtype", self.dtype, f"one of {', '.join(DTYPES)}")
+        require(bool(self.model), "model", self.model, "a folder or the name of a hub repository")
+        require(self.language >= 0, "language", self.language, "0 or more")
+        require(self.speaker >= 0, "speaker", self.speaker, "0 or more")
+        require(self.dtype in DTYPES, "dtype", self.dtype, f"one of {', '.join(DTYPES)}")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Shards:
     """Into how many steps, and so jobs, the speech of a list is cut. Each list of the evaluation is one."""
 
@@ -188,16 +191,39 @@ class Shards:
 
     def __post_init__(self) -> None:
         for name in ("asr", "sqa"):
-            require(1 <= getattr(self, name) <= 999, f"shards.{name}", getattr(self, name), "from 1 to 999")
+            require(1 <= getattr(self, name) <= 999, name, getattr(self, name), "from 1 to 999")
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
+class UtterancesConfig:
+    """Which rows of a list become units, and how."""
+
+    list: str
+    shard: int
+    """Counted from 0."""
+    shards: int
+    alignment: AlignmentSettings | None = None
+    """For a list whose words are aligned."""
+    backend: str = "transformers"
+    keep_audio: int = 0
+    """Questions of each evaluation set whose audio is kept."""
+
+    def __post_init__(self) -> None:
+        require(self.list in LISTS, "list", self.list, f"one of {', '.join(LISTS)}")
+        require(0 <= self.shard < self.shards, "shard", self.shard, f"from 0 to {self.shards - 1}")
+        aligned = self.alignment is not None
+        right = "given for asr and sqa, and for no other list"
+        require(aligned == (self.list in ALIGNED), "alignment", self.alignment, right)
+        require(self.backend in BACKENDS, "backend", self.backend, f"one of {', '.join(BACKENDS)}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class PretrainedSpeech:
     """Published speech components, and how speech is cut into units with them."""
 
+    name: str = "pretrained"
     encoder: EncoderSettings
     synthesizer: SpeechT5Settings
-    name: str = "pretrained"
     quantizer: QuantizerSettings = field(default_factory=QuantizerSettings)
     aligner: AlignerSettings = field(default_factory=AlignerSettings)
     vocoder: CodeHifiGanSettings = field(default_factory=CodeHifiGanSettings)
@@ -215,37 +241,18 @@ class PretrainedSpeech:
         )
         require(not (fitted and self.vocoder.model == SEAMLESS), "vocoder.model", self.vocoder.model, right)
 
-    def components(self) -> dict[str, dict[str, Any]]:
-        """Role -> config of its step `pretrained`. Roles of equal configs are one step."""
-        known = self.quantizer.centroids is not None
-        centroids = {"centroids": self.quantizer.centroids, "clusters": self.quantizer.clusters} if known else {}
-        return {
-            "encoder": {"component": "encoder", **asdict(self.encoder), **centroids},
-            "aligner": {"component": "whisper", **asdict(self.aligner.whisper)},
-            "synthesizer": {"component": "speecht5", **asdict(self.synthesizer)},
-            "vocoder": {"component": "code_hifigan", **asdict(self.vocoder), "clusters": self.quantizer.clusters},
-            "recognizer": {"component": "whisper", **asdict(self.recognizer)},
-        }
-
-    def kmeans(self) -> dict[str, Any] | None:
-        """Config of the step `kmeans` (inputs: corpus, encoder), whose artifact then has the role `quantizer`; None
-        where centroids are published, and the encoder's artifact has that role, too."""
-        settings = asdict(self.quantizer)
-        return settings if settings.pop("centroids") is None else None
-
-    def utterances(self, name: str) -> list[dict[str, Any]]:
-        """Config of the step `utterances` of each shard of the list `name`; its artifact has the role `NAME-000` and so
-        on in the step `gather`, whose config is {}."""
-        count = getattr(self.shards, name, 1)
-        config: dict[str, Any] = {"list": name, "shards": count}
-        if name in ALIGNED:
-            config |= {"alignment": asdict(self.aligner.alignment), "backend": self.aligner.backend}
-        if name == "eval_qa":
-            config["keep_audio"] = self.keep_audio
-        return [{**config, "shard": shard} for shard in range(count)]
-
-    @staticmethod
-    def heard(name: str) -> tuple[str, ...]:
-        """The roles that a step `utterances` of the list `name` has as inputs."""
-        further = (*(("aligner",) if name in ALIGNED else ()), *(("synthesizer",) if name == "sqa" else ()))
-        return ("corpus", "encoder", "quantizer", *further)
+    def list_settings(self, name: str) -> list[UtterancesConfig]:
+        """The settings of each shard of the list `name`, in their order."""
+        shards = getattr(self.shards, name, 1)
+        aligned = name in ALIGNED
+        return [
+            UtterancesConfig(
+                list=name,
+                shard=shard,
+                shards=shards,
+                alignment=self.aligner.alignment if aligned else None,
+                backend=self.aligner.backend if aligned else "transformers",
+                keep_audio=self.keep_audio if name == "eval_qa" else 0,
+            )
+            for shard in range(shards)
+        ]

@@ -6,9 +6,8 @@ Without repeats that leaves fewer and steadier units a word; a penalty of 0 is p
 """
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +16,12 @@ from safetensors.numpy import load_file, save
 from src.data import jsonl
 from src.speech.audio import SAMPLE_RATE, to_int16, words_to_rows
 from src.speech.features import LinearEncoder, fit_encoder
-from src.speech.settings import QuantizerConfig, read_settings
+from src.speech.settings import QuantizerConfig
 from src.speech.synthesizer import make_synthesizer
 from src.speech.threads import one_thread
+
+if TYPE_CHECKING:
+    from src.grid.context import Context
 
 
 class KMeansQuantizer:
@@ -85,22 +87,21 @@ def fit_quantizer(features: list[npt.NDArray[np.float32]], config: QuantizerConf
 
     frames = np.concatenate(features)
     if len(frames) < config.clusters:
-        raise ValueError(f"quantizer.clusters = {config.clusters}: must not exceed the {len(frames)} frames to fit")
+        raise ValueError(f"quantizer.clusters is {config.clusters}; it must be at most the {len(frames)} frames to fit")
     model = MiniBatchKMeans(config.clusters, batch_size=4096, n_init=3, max_iter=100, random_state=config.seed)
     spread = -model.fit(frames).score(frames) / len(frames)
     return KMeansQuantizer(model.cluster_centers_.astype(np.float32), config.switch_penalty * spread)
 
 
 @one_thread
-def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: Any) -> dict[str, Any]:
-    """Speak fit.jsonl, fit the encoder and the quantizer to it, and keep both with the audio.
+def fit_to_voice(settings: QuantizerConfig, corpus: Path, out: Path, context: "Context") -> dict[str, Any]:
+    """Speak the corpus' fit.jsonl, fit the encoder and the quantizer to it, and keep both with the audio.
 
     Writes quantizer.safetensors, quantizer.json, audio.npy (int16, the utterances one after another) and
     utterances.jsonl {id, text, start, length (samples), words: [[word, start_s, end_s] ..]}.
     """
-    settings = read_settings(QuantizerConfig, config, "quantizer")
     synthesizer = make_synthesizer(settings.synthesizer, stream="fit")
-    rows = list(jsonl.read(inputs["corpus"] / "fit.jsonl"))
+    rows = list(jsonl.read(corpus / "fit.jsonl"))
     utterances = []
     for done, row in enumerate(rows):
         utterances.append(synthesizer(row["text"]))

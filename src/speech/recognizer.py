@@ -1,13 +1,13 @@
-"""The judge: a small phoneme recognizer that says what spoken answers contain, and the step that makes it.
+"""A small phoneme recognizer that says what spoken answers contain.
 
 Convolutions and a bidirectional GRU, trained with CTC on natural and on vocoded audio; the result is the likeliest
 sequence of words of the lexicon.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jiwer
 import numpy as np
@@ -23,11 +23,14 @@ from src.speech.fitting import fit
 from src.speech.lexicon import Lexicon, LexiconDecoder, make_lexicon
 from src.speech.protocols import Vocoder
 from src.speech.quantizer import load_quantizer
-from src.speech.settings import RecognizerConfig, SynthesizerConfig, read_settings
+from src.speech.settings import RecognizerConfig
 from src.speech.spectrogram import log_mel
 from src.speech.synthesizer import make_synthesizer
 from src.speech.threads import one_thread
 from src.speech.vocoder import load_vocoder, pad
+
+if TYPE_CHECKING:
+    from src.grid.context import Context
 
 MELS = 80
 STRIDE = 4
@@ -175,27 +178,27 @@ def in_batches(recognizer: PhonemeRecognizer, audios: Sequence[npt.NDArray[Any]]
 
 
 @one_thread
-def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: Any) -> dict[str, Any]:
-    """Train on the quantizer's utterances, natural and vocoded, and test on judge.jsonl.
+def fit_to(
+    settings: RecognizerConfig, corpus: Path, fitted: Path, vocoder_folder: Path, out: Path, context: "Context"
+) -> dict[str, Any]:
+    """Train on the utterances of the artifact `fitted` of a quantizer, natural and vocoded; test on judge.jsonl.
 
     Writes recognizer.safetensors, recognizer.json, wer.json and judge.jsonl {id, text, heard_natural,
     heard_resynthesized}. Homophones count as the same word.
     """
-    settings = read_settings(RecognizerConfig, config, "recognizer")
-    voice = read_settings(SynthesizerConfig, settings.synthesizer, "synthesizer")
-    encoder, quantizer = load_quantizer(inputs["quantizer"])
-    vocoder: Vocoder = load_vocoder(inputs["vocoder"])
+    encoder, quantizer = load_quantizer(fitted)
+    vocoder: Vocoder = load_vocoder(vocoder_folder)
 
-    rows = list(jsonl.read(inputs["quantizer"] / "utterances.jsonl"))
-    words = json.loads((inputs["corpus"] / "spoken.json").read_text(encoding="utf-8"))
-    lexicon, symbols = make_lexicon(words, [row["text"] for row in rows], voice.voice)
+    rows = list(jsonl.read(fitted / "utterances.jsonl"))
+    words = json.loads((corpus / "spoken.json").read_text(encoding="utf-8"))
+    lexicon, symbols = make_lexicon(words, [row["text"] for row in rows], settings.synthesizer.voice)
     classes = {symbol: i for i, symbol in enumerate(lexicon.symbols)}
     targets = [[classes[symbol] for symbol in spoken] for spoken in symbols]
 
     def vocoded(audio: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         return vocoder(quantizer(encoder(audio)).tolist())
 
-    natural = slices(np.load(inputs["quantizer"] / "audio.npy", mmap_mode="r"), rows)
+    natural = slices(np.load(fitted / "audio.npy", mmap_mode="r"), rows)
     frames = [log_mel(audio, MELS) for audio in natural]
     for done, audio in enumerate(natural):
         frames.append(log_mel(vocoded(audio), MELS))
@@ -209,8 +212,8 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
     recognizer = PhonemeRecognizer(network, *statistics, lexicon, settings.word_penalty)
     save_recognizer(out, recognizer, settings)
 
-    held_out = list(jsonl.read(inputs["corpus"] / "judge.jsonl"))
-    synthesizer = make_synthesizer(voice, stream="judge")
+    held_out = list(jsonl.read(corpus / "judge.jsonl"))
+    synthesizer = make_synthesizer(settings.synthesizer, stream="judge")
     audios = [to_int16(synthesizer(row["text"]).audio) for row in held_out]
     heard_natural = in_batches(recognizer, audios)
     heard_resynthesized = in_batches(recognizer, [vocoded(audio) for audio in audios])

@@ -38,11 +38,11 @@ def read_xvector(path: Path | str, index: int) -> npt.NDArray[np.float32]:
         with zipfile.ZipFile(path) as archive:
             names = sorted(name for name in archive.namelist() if name.endswith(".npy"))
             if index >= len(names):
-                raise ValueError(f"synthesizer.speaker = {index}: must be below {len(names)}, the x-vectors in {path}")
+                raise ValueError(f"synthesizer.speaker is {index}; it must be below {len(names)}, the x-vectors in {path}")
             with archive.open(names[index]) as file:
                 vector = np.load(file, allow_pickle=False)
     except (OSError, zipfile.BadZipFile) as error:
-        raise ValueError(f"synthesizer.xvectors = {path}: must be a zip of .npy files ({error})") from error
+        raise ValueError(f"synthesizer.xvectors is {path}; it must be a zip of .npy files ({error})") from error
     return vector.astype(np.float32).reshape(-1)
 
 

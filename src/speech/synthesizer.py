@@ -12,7 +12,6 @@ import re
 import shutil
 import tempfile
 import zlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ import numpy.typing as npt
 
 from src.speech.audio import Utterance, Word, resample
 from src.speech.protocols import Synthesizer
-from src.speech.settings import SynthesizerConfig, read_settings
+from src.speech.settings import SynthesizerConfig
 
 SPEAKABLE = re.compile(r"[a-z]+(?:'[a-z]+)*(?: [a-z]+(?:'[a-z]+)*)*")
 WORD_BREAK = " || "
@@ -77,7 +76,7 @@ class Espeak:
         if self.sample_rate <= 0:
             raise RuntimeError(f"espeak-ng cannot start: its data should be in {data.decode()}")
         if self._library.espeak_SetVoiceByName(voice.encode()):
-            raise ValueError(f"synthesizer.voice = {voice!r}: espeak-ng has no such voice")
+            raise ValueError(f"synthesizer.voice is {voice!r}; espeak-ng has no such voice")
         self._samples: list[npt.NDArray[np.int16]] = []
         self._events: list[tuple[int, float, str]] = []
         self._callback = _Callback(self._receive)
@@ -174,8 +173,6 @@ def _plain_phone(phone: str) -> str:
 SYNTHESIZERS = {"espeak": EspeakSynthesizer}
 
 
-def make_synthesizer(config: SynthesizerConfig | Mapping[str, Any], stream: str = "") -> Synthesizer:
+def make_synthesizer(config: SynthesizerConfig, stream: str = "") -> Synthesizer:
     """A new synthesizer. `stream` names what it is to speak ("asr"): each stream draws its own rates and pitches."""
-    if not isinstance(config, SynthesizerConfig):
-        config = read_settings(SynthesizerConfig, config, "synthesizer")
     return SYNTHESIZERS[config.name](config, stream)

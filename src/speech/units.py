@@ -1,17 +1,19 @@
-"""The step that speaks every sentence of the corpus and writes it as units, word by word."""
+"""Every sentence of the corpus, spoken and written as units, word by word."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from src.data import jsonl
 from src.data.units import Units
 from src.speech.aligner import WordAligner
 from src.speech.audio import write_audio
 from src.speech.quantizer import load_quantizer
-from src.speech.settings import UnitsConfig, read_settings
+from src.speech.settings import SynthesizerConfig, UnitsConfig
 from src.speech.synthesizer import make_synthesizer
 from src.speech.threads import one_thread
+
+if TYPE_CHECKING:
+    from src.grid.context import Context
 
 READ_ALOUD = ("asr", "tts", "eval_asr")
 """Lists of {id, text}; recognition and synthesis may share utterances, by id and text."""
@@ -22,7 +24,7 @@ ASKED = ("sqa", "eval_qa")
 class WordUnits:
     """Speaks texts one after another and gives the units of their words."""
 
-    def __init__(self, synthesizer: Mapping[str, Any], quantizer: Path, stream: str) -> None:
+    def __init__(self, synthesizer: SynthesizerConfig, quantizer: Path, stream: str) -> None:
         self._synthesizer = make_synthesizer(synthesizer, stream)
         self._encoder, self._quantizer = load_quantizer(quantizer)
         self._aligner = WordAligner()
@@ -38,21 +40,21 @@ class WordUnits:
 
 
 @one_thread
-def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: Any) -> dict[str, Any]:
+def speak_corpus(settings: UnitsConfig, corpus: Path, fitted: Path, out: Path, context: "Context") -> dict[str, Any]:
     """Write asr, tts, eval_asr .jsonl {id, text, words, units}, sqa.jsonl {id, question: {text, words, units}, answer:
     {..}}, eval_qa.jsonl {id, set, question: {..}}, units.json, and audio/<id>.flac of the first questions of each
     evaluation set.
 
-    Every list has a voice stream of its own: what one holds does not change the audio of another.
+    fitted: artifact of a quantizer. Every list has a voice stream of its own: what one holds does not change the audio
+    of another.
     """
-    settings = read_settings(UnitsConfig, config, "units")
-    corpus = {name: list(jsonl.read(inputs["corpus"] / f"{name}.jsonl")) for name in (*READ_ALOUD, *ASKED)}
-    total = sum(map(len, corpus.values()))
+    lists = {name: list(jsonl.read(corpus / f"{name}.jsonl")) for name in (*READ_ALOUD, *ASKED)}
+    total = sum(map(len, lists.values()))
     done = words = units = 0
     spoken: dict[tuple[str, str], dict[str, Any]] = {}
     kept: dict[str, int] = {}
-    for name, rows in corpus.items():
-        speak = WordUnits(settings.synthesizer, inputs["quantizer"], stream=name)
+    for name, rows in lists.items():
+        speak = WordUnits(settings.synthesizer, fitted, stream=name)
         written: list[dict[str, Any]] = []
         for row in rows:
             if name in READ_ALOUD:
@@ -74,6 +76,6 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
             done += 1
             context.report(done=done, total=total)
         jsonl.write(out / f"{name}.jsonl", written)
-    encoder, quantizer = load_quantizer(inputs["quantizer"])
+    encoder, quantizer = load_quantizer(fitted)
     Units(encoder.frame_rate, quantizer.clusters, repeats=False).write(out)
     return {"utterances": total, "words": words, "units_per_word": round(units / words, 2)}

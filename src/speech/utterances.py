@@ -1,4 +1,4 @@
-"""The step that turns one shard of a list into units: audio read or spoken, words aligned, frames numbered.
+"""Turns one shard of a list into units: audio read or spoken, words aligned, frames numbered.
 
 A shard is a stretch of its list. It is worked through in chunks, each of which is kept whole in the step's work folder
 when it is done, so that a step that was killed goes on at its chunk and leaves the same bytes.
@@ -8,7 +8,7 @@ import json
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -26,8 +26,8 @@ from src.speech.alignment import CannotAlign, FrameAligner, align
 from src.speech.audio import SAMPLE_RATE, Word, write_audio
 from src.speech.gather import COUNTS, FILES, join
 from src.speech.kmeans import extract_units
-from src.speech.pretrained import ALIGNED, BACKENDS, LISTS, AlignmentSettings
-from src.speech.settings import full_names, read_settings, require
+from src.speech.pretrained import UtterancesConfig
+from src.speech.settings import full_names
 
 if TYPE_CHECKING:
     from src.grid.context import Context
@@ -41,29 +41,6 @@ UNREADABLE = "unreadable audio"
 
 Audio = npt.NDArray[np.float32]
 Row = dict[str, Any]
-
-
-@dataclass
-class UtterancesConfig:
-    """Which rows become units, and how."""
-
-    list: str
-    shard: int
-    """Counted from 0."""
-    shards: int
-    alignment: dict[str, Any] | None = None
-    """The fields of AlignmentSettings, for a list whose words are aligned."""
-    backend: str = "transformers"
-    keep_audio: int = 0
-    """Questions of each evaluation set whose audio is kept."""
-
-    def __post_init__(self) -> None:
-        require(self.list in LISTS, "utterances.list", self.list, f"one of {', '.join(LISTS)}")
-        require(0 <= self.shard < self.shards, "utterances.shard", self.shard, f"from 0 to {self.shards - 1}")
-        aligned = self.alignment is not None
-        right = "given for asr and sqa, and for no other list"
-        require(aligned == (self.list in ALIGNED), "utterances.alignment", self.alignment, right)
-        require(self.backend in BACKENDS, "aligner.backend", self.backend, f"one of {', '.join(BACKENDS)}")
 
 
 @dataclass
@@ -126,17 +103,31 @@ class Progress:
         )
 
 
+@dataclass(frozen=True)
+class Folders:
+    """The artifacts that a list needs."""
+
+    corpus: Path
+    encoder: Path
+    quantizer: Path
+    """The encoder's artifact where its centroids are published, else that of a step `kmeans`."""
+    aligner: Path | None = None
+    """Whisper, for a list whose words are aligned."""
+    synthesizer: Path | None = None
+    """SpeechT5, for a list that is spoken."""
+
+
 class Shard:
     """The components that a list needs, and what they make of its rows."""
 
-    def __init__(self, config: UtterancesConfig, inputs: Mapping[str, Path]) -> None:
+    def __init__(self, config: UtterancesConfig, folders: Folders) -> None:
         self.config = config
-        self.corpus = inputs["corpus"]
-        self.encoder = load.encoder(inputs["encoder"])
-        self.quantizer = load.quantizer(inputs["quantizer"])
-        self.synthesizer = load.synthesizer(inputs["synthesizer"]) if config.list == "sqa" else None
-        self.alignment = AlignmentSettings(**config.alignment) if config.alignment else None
-        self.word_times = self._word_times(inputs["aligner"]) if self.alignment else None
+        self.corpus = folders.corpus
+        self.encoder = load.encoder(folders.encoder)
+        self.quantizer = load.quantizer(folders.quantizer)
+        self.synthesizer = load.synthesizer(folders.synthesizer) if folders.synthesizer else None
+        self.alignment = config.alignment
+        self.word_times = self._word_times(folders.aligner) if folders.aligner else None
         self.fault = ""
         """Why the last recording that could not be decoded could not."""
         self.to_align: set[str] = set()
@@ -264,18 +255,16 @@ def shard_of(rows: Path, shard: int, shards: int) -> list[Row]:
 
 
 @full_names()
-def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: "Context") -> dict[str, Any]:
+def shard_units(settings: UtterancesConfig, folders: Folders, out: Path, context: "Context") -> dict[str, Any]:
     """Write the shard's part of the artifact `units` (see `src.speech.gather`), units.json, and counts.json: what was
     kept and dropped, and the samples of audio behind what was kept.
 
-    config: the fields of UtterancesConfig. inputs: corpus, encoder, quantizer (the encoder's artifact or that of the
-    step `kmeans`); for asr and sqa also aligner, for sqa also synthesizer. Raises ValueError for settings that are
-    wrong, centroids of another encoder, audio that is not there, and where more than half of it cannot be decoded.
+    Raises ValueError for centroids of another encoder, audio that is not there, and where more than half of it cannot
+    be decoded.
     """
-    settings = read_settings(UtterancesConfig, config, "utterances")
-    rows = shard_of(inputs["corpus"] / f"{settings.list}.jsonl", settings.shard, settings.shards)
+    rows = shard_of(folders.corpus / f"{settings.list}.jsonl", settings.shard, settings.shards)
     keep = first_of_each_set(rows, settings.keep_audio) if settings.list == "eval_qa" else set()
-    shard = Shard(settings, inputs)
+    shard = Shard(settings, folders)
     progress = Progress(context, len(rows))
     chunks = []
     unreadable = 0

@@ -4,10 +4,10 @@ The step fits it to the natural audio of the quantizer's utterances and to their
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +22,12 @@ from src.speech.features import HOP_MS
 from src.speech.fitting import fit
 from src.speech.protocols import Vocoder
 from src.speech.quantizer import load_quantizer
-from src.speech.settings import VocoderConfig, read_settings
+from src.speech.settings import VocoderConfig
 from src.speech.spectrogram import griffin_lim, log_mel
 from src.speech.threads import one_thread
+
+if TYPE_CHECKING:
+    from src.grid.context import Context
 
 MELS = 80
 
@@ -191,13 +194,13 @@ def load_vocoder(folder: Path) -> Vocoder:
 
 
 @one_thread
-def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: Any) -> dict[str, Any]:
-    """Fit the vocoder to the quantizer's utterances. Writes vocoder.safetensors and vocoder.json."""
-    settings = read_settings(VocoderConfig, config, "vocoder")
-    encoder, quantizer = load_quantizer(inputs["quantizer"])
+def fit_to(settings: VocoderConfig, fitted: Path, out: Path, context: "Context") -> dict[str, Any]:
+    """Fit the vocoder to the utterances of the artifact `fitted` of a quantizer. Writes vocoder.safetensors and
+    vocoder.json."""
+    encoder, quantizer = load_quantizer(fitted)
     hops = encoder.frame_ms // HOP_MS
-    audio = np.load(inputs["quantizer"] / "audio.npy", mmap_mode="r")
-    utterances = slices(audio, jsonl.read(inputs["quantizer"] / "utterances.jsonl"))
+    audio = np.load(fitted / "audio.npy", mmap_mode="r")
+    utterances = slices(audio, jsonl.read(fitted / "utterances.jsonl"))
     examples = [make_example(quantizer(encoder(samples)), samples, hops) for samples in utterances]
     network = train(examples, quantizer.clusters, hops, settings, context)
     with torch.inference_mode():

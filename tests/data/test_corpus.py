@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from src.data import corpus, facts, jsonl
+from src.data.settings import ClosedDomain
 from tests.conftest import TINY_CORPUS
 
 
@@ -12,7 +13,7 @@ def texts(folder: Path, name: str) -> list[str]:
 
 
 def test_evaluation_facts_are_in_the_base_text_alone(tiny_corpus: Path) -> None:
-    writer = corpus.Writer(corpus.CorpusConfig(**TINY_CORPUS))
+    writer = corpus.Writer(ClosedDomain(**TINY_CORPUS))
     held = {q: fact.answer for known in writer.evaluation.values() for fact in known for q in facts.questions(fact)}
     for name in ("asr", "tts", "fit", "eval_asr"):
         assert not {row["text"] for row in jsonl.read(tiny_corpus / f"{name}.jsonl")} & set(held), name
@@ -46,6 +47,6 @@ def test_every_word_is_in_the_vocabulary(tiny_corpus: Path) -> None:
 
 
 def test_same_config_same_bytes(tiny_corpus: Path, tmp_path: Path) -> None:
-    corpus.run(TINY_CORPUS, {}, tmp_path, None)
+    corpus.write(ClosedDomain(**TINY_CORPUS), tmp_path)
     for file in tiny_corpus.iterdir():
         assert file.read_bytes() == (tmp_path / file.name).read_bytes(), file.name

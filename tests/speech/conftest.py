@@ -1,4 +1,4 @@
-"""A small speech corpus, and the artifacts that the bodies make of it with few training steps."""
+"""A small speech corpus, and the artifacts that the steps make of it with few training steps."""
 
 import json
 from pathlib import Path
@@ -8,6 +8,15 @@ from typing import Any
 import pytest
 
 from src.data import jsonl
+from src.data.settings import ClosedDomain
+from src.grid.step import Step
+from src.speech.settings import QuantizerConfig, RecognizerConfig, UnitsConfig, VocoderConfig
+from src.steps.corpus import Corpus
+from src.steps.quantizer import Quantizer
+from src.steps.recognizer import Recognizer
+from src.steps.units import Units
+from src.steps.vocoder import Vocoder
+from tests.conftest import TINY_CORPUS
 
 WORDS = [
     *("a", "apple", "baker", "brussels", "cat", "delhi", "dog", "eight", "elephant", "five", "four", "france"),
@@ -17,18 +26,14 @@ WORDS = [
 ]
 PHRASES = ["what tiger", "the apple from france", "a cat of the north", "seven zebra", "rome paris oslo", "one dog"]
 
-SMALL: dict[str, dict[str, Any]] = {
-    "quantizer": {"clusters": 24, "dimensions": 12},
-    "vocoder": {"width": 32, "steps": 8},
-    "recognizer": {"width": 32, "steps": 8, "batch_size": 8},
-    "units": {"keep_audio": 1},
-}
-INPUTS = {
-    "quantizer": ("corpus",),
-    "vocoder": ("quantizer",),
-    "recognizer": ("corpus", "quantizer", "vocoder"),
-    "units": ("corpus", "quantizer"),
-}
+CORPUS = Corpus(config=ClosedDomain(**TINY_CORPUS))
+QUANTIZER = Quantizer(config=QuantizerConfig(clusters=24, dimensions=12), corpus=CORPUS)
+VOCODER = Vocoder(config=VocoderConfig(width=32, steps=8), quantizer=QUANTIZER)
+RECOGNIZER = Recognizer(
+    config=RecognizerConfig(width=32, steps=8, batch_size=8), corpus=CORPUS, quantizer=QUANTIZER, vocoder=VOCODER
+)
+UNITS = Units(config=UnitsConfig(keep_audio=1), corpus=CORPUS, quantizer=QUANTIZER)
+FITTED: tuple[Step, ...] = (QUANTIZER, VOCODER, RECOGNIZER, UNITS)
 
 
 def write_corpus(folder: Path) -> None:
@@ -46,26 +51,23 @@ def write_corpus(folder: Path) -> None:
     jsonl.write(folder / "eval_qa.jsonl", questions)
 
 
-def run_steps(folder: Path, settings: dict[str, dict[str, Any]] = SMALL) -> dict[str, Path]:
-    """Run every speech step on `folder`/corpus; the artifact folders by role."""
-    import importlib
-
-    folders = {"corpus": folder / "corpus"}
-    for kind, roles in INPUTS.items():
-        folders[kind] = folder / kind
-        folders[kind].mkdir()
-        body = importlib.import_module(f"src.speech.{kind}")
-        body.run(settings[kind], {role: folders[role] for role in roles}, folders[kind], quiet_context(folder))
-    return folders
+def run_steps(folder: Path) -> dict[str, Path]:
+    """Run every speech step on `folder`/corpus; the artifact folders by kind."""
+    folders: dict[Step, Path] = {CORPUS: folder / "corpus"}
+    for step in FITTED:
+        folders[step] = folder / step.kind
+        folders[step].mkdir()
+        step.run({source: folders[source] for source in step.inputs.values()}, folders[step], quiet_context(folder))
+    return {step.kind: place for step, place in folders.items()}
 
 
-def quiet_context(work: Path) -> SimpleNamespace:
+def quiet_context(work: Path) -> Any:
     return SimpleNamespace(work=work, report=lambda **numbers: None)
 
 
 @pytest.fixture(scope="session")
 def speech(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Artifact folders by role: corpus, quantizer, vocoder, recognizer, units."""
+    """Artifact folders by kind: corpus, quantizer, vocoder, recognizer, units."""
     folder = tmp_path_factory.mktemp("speech")
     write_corpus(folder / "corpus")
     return run_steps(folder)

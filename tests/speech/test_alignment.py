@@ -14,6 +14,7 @@ from src.speech.alignment import SHORTEST, CannotAlign, FrameAligner, align, ali
 from src.speech.audio import SAMPLE_RATE, Utterance, Word
 from src.speech.pretrained import AlignmentSettings
 from src.speech.protocols import Aligner
+from src.speech.settings import SynthesizerConfig
 from src.speech.synthesizer import make_synthesizer
 
 SENTENCES = (
@@ -125,7 +126,7 @@ def test_what_is_dropped_is_counted() -> None:
 
 @pytest.fixture(scope="module")
 def spoken() -> list[Utterance]:
-    synthesizer = make_synthesizer({}, stream="alignment")
+    synthesizer = make_synthesizer(SynthesizerConfig(), stream="alignment")
     return [synthesizer(sentence) for sentence in SENTENCES]
 
 
@@ -235,7 +236,7 @@ def test_units_without_words_and_words_without_units() -> None:
 
 
 def test_settings_that_are_wrong() -> None:
-    with pytest.raises(ValueError, match=r"alignment\.min_similarity = 0: must be above 0 and at most 1"):
+    with pytest.raises(ValueError, match=r"^min_similarity is 0; it must be above 0 and at most 1"):
         AlignmentSettings(min_similarity=0)
-    with pytest.raises(ValueError, match=r"alignment\.silence = 'next': must be one of previous, drop"):
+    with pytest.raises(ValueError, match=r"^silence is 'next'; it must be one of previous, drop"):
         AlignmentSettings(silence="next")

@@ -114,9 +114,9 @@ def test_units_that_are_wrong(folder: Path) -> None:
 
 
 def test_settings_that_are_wrong(folder: Path) -> None:
-    with pytest.raises(ValueError, match=r"vocoder\.language = 12: must be from 0 to 11"):
+    with pytest.raises(ValueError, match=r"vocoder\.language is 12; it must be from 0 to 11"):
         tiny(folder, language=12)
-    with pytest.raises(ValueError, match=r"vocoder\.speaker = 15: must be from 0 to 14"):
+    with pytest.raises(ValueError, match=r"vocoder\.speaker is 15; it must be from 0 to 14"):
         tiny(folder, speaker=15)
     bad: tuple[dict[str, Any], ...] = ({"model": ""}, {"language": -1}, {"speaker": -1}, {"dtype": "float64"})
     for setting in bad:

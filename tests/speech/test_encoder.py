@@ -237,7 +237,7 @@ def test_settings_are_light() -> None:
 
 
 def test_settings_that_are_wrong(checkpoints: dict[str, Path]) -> None:
-    with pytest.raises(ValueError, match=r"encoder\.layer = 5: must be from 1 to 4"):
+    with pytest.raises(ValueError, match=r"encoder\.layer is 5; it must be from 1 to 4"):
         tiny(checkpoints["fairseq"], layer=5)
     with pytest.raises(ValueError, match=r"encoder\.architecture\.hidden is no field"):
         load_encoder(EncoderSettings(model=str(checkpoints["fairseq"]), architecture={**TINY, "hidden": 3}, layer=1))

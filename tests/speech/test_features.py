@@ -5,6 +5,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from src.speech.audio import Utterance, Word
 from src.speech.features import average, fit_encoder, mfcc_frames, phone_labels, slope, stacked_frames
+from src.speech.settings import SynthesizerConfig
 from src.speech.spectrogram import log_mel
 from src.speech.synthesizer import make_synthesizer
 
@@ -13,7 +14,7 @@ TEXTS = ["zebra", "the tiger of peru", "seven apple", "what is the capital of fr
 
 @pytest.fixture(scope="module")
 def utterances() -> list[Utterance]:
-    speak = make_synthesizer({})
+    speak = make_synthesizer(SynthesizerConfig())
     return [speak(text) for text in TEXTS]
 
 
@@ -74,5 +75,5 @@ def test_lda_needs_phones_and_few_enough_dimensions(utterances: list[Utterance])
     without = [Utterance("cat", utterances[4].audio, utterances[4].words)]
     with pytest.raises(ValueError, match="phone times of 'cat'"):
         fit_encoder("lda", 20, 3, 5, without)
-    with pytest.raises(ValueError, match=r"quantizer\.dimensions = 100: must be below"):
+    with pytest.raises(ValueError, match=r"quantizer\.dimensions is 100; it must be below"):
         fit_encoder("lda", 20, 3, 100, utterances)

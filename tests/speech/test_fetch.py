@@ -5,6 +5,7 @@ import argparse
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,13 +18,21 @@ from safetensors.torch import load_file, save_file
 from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 
 from src.data import jsonl
+from src.grid.typed import typed
 from src.model import hub
-from src.speech import fetch, kmeans, load
+from src.speech import kmeans, load
 from src.speech.audio import read_audio, write_audio
 from src.speech.code_hifigan import load_vocoder
 from src.speech.kmeans import fit_centroids
-from src.speech.pretrained import CodeHifiGanSettings, SpeechT5Settings
+from src.speech.pretrained import CodeHifiGanSettings, QuantizerSettings, SpeechT5Settings
 from src.speech.speecht5 import load_synthesizer
+from src.steps.pretrained import (
+    Pretrained,
+    PretrainedCodeHifiGan,
+    PretrainedEncoder,
+    PretrainedSpeechT5,
+    PretrainedWhisper,
+)
 from tests.speech.published_components import make_components, train_whisper
 from tests.speech.test_encoder import AUDIOS, LAYER, TINY
 
@@ -38,9 +47,25 @@ def components(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(config: dict[str, Any], out: Path) -> dict[str, Any]:
+KINDS: dict[str, type[Pretrained]] = {
+    "encoder": PretrainedEncoder,
+    "whisper": PretrainedWhisper,
+    "speecht5": PretrainedSpeechT5,
+    "code_hifigan": PretrainedCodeHifiGan,
+}
+
+
+def run(settings: dict[str, Any], out: Path) -> dict[str, Any]:
+    """Run the step whose settings.json is to hold `settings`, defaults left out."""
+    own = {key: value for key, value in settings.items() if key in ("component", "centroids", "clusters")}
+    config = {key: value for key, value in settings.items() if key not in own}
+    step = typed(KINDS[settings["component"]], {**own, "config": config})
     out.mkdir()
-    return fetch.run(config, {}, out, SimpleNamespace(work=out.with_name(f"{out.name}-work")))  # type: ignore[arg-type]
+    work: Any = SimpleNamespace(work=out.with_name(f"{out.name}-work"))
+    summary = step.run({}, out, work)
+    written = json.loads((out / "settings.json").read_text(encoding="utf-8"))
+    assert written.items() >= settings.items()
+    return summary
 
 
 def encoder(components: Path, **changes: Any) -> dict[str, Any]:
@@ -109,12 +134,12 @@ def test_a_hubert_with_pickled_weights_and_fitted_centroids(tmp_path: Path) -> N
     for i, audio in enumerate(AUDIOS):
         write_audio(corpus / "audio" / f"{i}.flac", audio)
     jsonl.write(corpus / "asr.jsonl", ({"id": str(i), "audio": f"audio/{i}.flac"} for i in range(len(AUDIOS))))
-    settings = {"clusters": 6, "fit_utterances": 99, "fit_frames": 10_000, "seed": 3}
+    settings = QuantizerSettings(clusters=6, fit_utterances=99, fit_frames=10_000, seed=3)
     (tmp_path / "kmeans").mkdir()
     reports: list[dict[str, float]] = []
     context: Any = SimpleNamespace(report=lambda **numbers: reports.append(numbers))
-    inputs = {"corpus": corpus, "encoder": tmp_path / "encoder"}
-    summary = kmeans.run(settings, inputs, tmp_path / "kmeans", context)
+    folders = (corpus, tmp_path / "encoder", tmp_path / "kmeans")
+    summary = kmeans.fit_to_corpus(settings, *folders, context)
 
     frames = []
     for i in range(len(AUDIOS)):
@@ -131,10 +156,10 @@ def test_a_hubert_with_pickled_weights_and_fitted_centroids(tmp_path: Path) -> N
     assert "masked_spec_embed" not in load_file(tmp_path / "encoder" / "model" / "model.safetensors"), "random"
     assert load.quantizer(tmp_path / "kmeans").clusters == 6 and reports[-1]["done"] == reports[-1]["total"] == 6
 
-    fewer = kmeans.run(settings | {"fit_frames": 30, "fit_utterances": 3}, inputs, tmp_path / "kmeans", context)
+    fewer = kmeans.fit_to_corpus(replace(settings, fit_frames=30, fit_utterances=3), *folders, context)
     assert 10 < fewer["frames"] <= 30
-    with pytest.raises(ValueError, match=r"^speech\.quantizer\.clusters = 64: must not exceed the .* frames to fit"):
-        kmeans.run(settings | {"clusters": 64, "fit_frames": 12}, inputs, tmp_path / "kmeans", context)
+    with pytest.raises(ValueError, match=r"^speech\.quantizer\.clusters is 64; it must be at most the .* frames to fit"):
+        kmeans.fit_to_corpus(replace(settings, clusters=64, fit_frames=12), *folders, context)
 
 
 def test_one_voice_out_of_the_hubs_dataset(components: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +184,7 @@ def test_one_voice_out_of_the_hubs_dataset(components: Path, tmp_path: Path, mon
     assert np.array_equal(load.synthesizer(tmp_path / "voice").speak(["So it is."])[0], expected)
     with pytest.raises(ValueError, match=r"^speech\.synthesizer\.xvectors: somebody/else is .*`hf download somebody"):
         run(config | {"xvectors": "somebody/else"}, tmp_path / "other")
-    with pytest.raises(ValueError, match=r"synthesizer\.speaker = 9: must be below 4"):
+    with pytest.raises(ValueError, match=r"synthesizer\.speaker is 9; it must be below 4"):
         run(config | {"speaker": 9}, tmp_path / "third")
 
 
@@ -175,7 +200,7 @@ def test_the_vocoder_alone(components: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=right):
         run(config | {"clusters": 500}, tmp_path / "other")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"vocoder\.model = .*empty': must be a SeamlessM4T v2: it has no config"):
+    with pytest.raises(ValueError, match=r"vocoder\.model is .*empty'; it must be a SeamlessM4T v2: it has no config"):
         run(config | {"model": str(tmp_path / "empty")}, tmp_path / "third")
 
 
@@ -216,7 +241,7 @@ def refused(config: dict[str, Any], out: Path) -> str:
     return str(raised.value)
 
 
-WHISPERS = "speech.aligner.whisper.model or speech.recognizer.model = "
+WHISPERS = "speech.aligner.whisper.model or speech.recognizer.model "
 
 
 @pytest.mark.parametrize(
@@ -225,7 +250,7 @@ WHISPERS = "speech.aligner.whisper.model or speech.recognizer.model = "
         ("weights", "cannot be read, as if damaged or cut short (SafetensorError: "),
         ("a weight", "has no model.decoder.layer_norm.bias among its weights, which the WhisperFor"),
         ("a shape", "has in another shape model.decoder.layer_norm.bias among its weights"),
-        ("no tokenizer", "must be a Whisper: it has no tokenizer.json"),
+        ("no tokenizer", "it must be a Whisper: it has no tokenizer.json"),
         ("no preprocessor", "must be a Whisper: it has no preprocessor_config.json"),
         ("tokenizer", "cannot be opened: "),
         ("config", "must be a Whisper, not a model of type that its config.json does not tell"),
@@ -257,7 +282,7 @@ def test_a_language_that_whisper_does_not_hear(whisper: Path, tmp_path: Path) ->
     config = {"component": "whisper", "model": str(whisper)}
     told = refused(config | {"language": "xx"}, tmp_path / "xx")
     names = "speech.aligner.whisper.language or speech.recognizer.language"
-    assert told == f"{names} = 'xx': must be one of en, fi"
+    assert told == f"{names} is 'xx'; it must be one of en, fi"
     for i, language in enumerate(("fi", "Finnish", None)):
         run(config | {"language": language}, tmp_path / str(i))
 
@@ -281,9 +306,9 @@ def test_models_of_another_kind(components: Path, whisper: Path, tmp_path: Path)
          "a SeamlessM4T v2, not a model of type whisper"),
     ):  # fmt: skip
         out = tmp_path / f"out{len(list(tmp_path.iterdir()))}"
-        assert refused(config, out) == f"speech.{setting} = '{source}': must be {right}"
+        assert refused(config, out) == f"speech.{setting} is '{source}'; it must be {right}"
     told = refused({"component": "whisper", "model": str(components / "tts")}, tmp_path / "voice")
-    assert told == f"{WHISPERS}'{components / 'tts'}': must be a Whisper, not a model of type speecht5"
+    assert told == f"{WHISPERS}is '{components / 'tts'}'; it must be a Whisper, not a model of type speecht5"
 
 
 def test_a_voice_that_lacks_something(components: Path, tmp_path: Path) -> None:
@@ -293,7 +318,7 @@ def test_a_voice_that_lacks_something(components: Path, tmp_path: Path) -> None:
     shutil.copytree(components / "tts", silent)
     (silent / "spm_char.model").unlink()
     told = refused(voice | {"model": str(silent)}, tmp_path / "first")
-    assert told == f"speech.synthesizer.model = '{silent}': must be a SpeechT5: it has no spm_char.model"
+    assert told == f"speech.synthesizer.model is '{silent}'; it must be a SpeechT5: it has no spm_char.model"
     shutil.copytree(components / "hifigan", hoarse)
     weights = load_file(hoarse / "model.safetensors")
     del weights["conv_pre.weight"], weights["conv_pre.bias"]
@@ -315,12 +340,11 @@ def test_a_message_names_what_was_asked_for_and_not_the_copy(components: Path, t
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"clusters": 21}, r"^speech\.quantizer\.clusters = 21: must be the 20 of .*kmeans\.npy"),
-        ({"layer": 9}, r"^speech\.encoder\.layer = 9: must be from 1 to 4"),
+        ({"clusters": 21}, r"^speech\.quantizer\.clusters is 21; it must be the 20 of .*kmeans\.npy"),
+        ({"layer": 9}, r"^speech\.encoder\.layer is 9; it must be from 1 to 4"),
         ({"model": "missing.pt"}, r"^speech\.encoder\.model = missing\.pt: there is no such file"),
         ({"model": "nobody"}, r"^speech\.encoder\.model: nobody is neither a folder nor the id of a hub repository"),
-        ({"centroids": "missing.npy"}, r"^speech\.quantizer\.centroids = missing\.npy: must be a \.npy file of "),
-        ({"strides": 3}, r"^speech\.encoder\.strides is no setting"),
+        ({"centroids": "missing.npy"}, r"^speech\.quantizer\.centroids is missing\.npy; it must be a \.npy file of "),
     ],
 )
 def test_what_does_not_fit(components: Path, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -331,7 +355,7 @@ def test_what_does_not_fit(components: Path, tmp_path: Path, changes: dict[str, 
 
 def test_centroids_of_another_encoder(components: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "wide.npy", np.zeros((CLUSTERS, 48), np.float32))
-    with pytest.raises(ValueError, match=r"quantizer\.centroids = .*: must be of the 32 dimensions .*, not of 48"):
+    with pytest.raises(ValueError, match=r"quantizer\.centroids is .*; it must be of the 32 dimensions .*, not of 48"):
         run(encoder(components, centroids=str(tmp_path / "wide.npy")), tmp_path / "encoder")
 
 

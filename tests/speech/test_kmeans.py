@@ -60,7 +60,7 @@ def test_file_of_centroids(centroids: np.ndarray, tmp_path: Path) -> None:
 
 def test_files_without_centroids(tmp_path: Path) -> None:
     path = tmp_path / "kmeans.npy"
-    with pytest.raises(ValueError, match=r"kmeans\.npy: must be a \.npy file of centroids \[clusters, dimensions\]"):
+    with pytest.raises(ValueError, match=r"kmeans\.npy; it must be a \.npy file of centroids \[clusters, dimensions\]"):
         load_centroids(path)
     for array, found in (
         (np.zeros(3), r"float64 of shape \(3,\)"),
@@ -70,7 +70,7 @@ def test_files_without_centroids(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=rf"must be finite centroids \[clusters, dimensions\], not {found}"):
             load_centroids(path)
     np.save(path, np.full((2, 3), np.nan))
-    with pytest.raises(ValueError, match=r"quantizer\.centroids = .*: must be finite centroids, and some"):
+    with pytest.raises(ValueError, match=r"quantizer\.centroids is .*; it must be finite centroids, and some"):
         load_centroids(path)
     np.savez(tmp_path / "two.npz", np.zeros((2, 3)))
     with pytest.raises(ValueError, match=r"must be a \.npy file, not an \.npz archive"):
@@ -86,7 +86,7 @@ def test_fitted_centroids_are_found_again() -> None:
     fitted = fit_centroids(frames, 3)
     assert sorted(np.round(fitted).tolist()) == sorted(centers.tolist()) and fitted.dtype == np.float32
     assert np.array_equal(fit_centroids(frames, 3), fitted), "the seed decides"
-    with pytest.raises(ValueError, match="clusters = 64: must not exceed the 3 frames to fit"):
+    with pytest.raises(ValueError, match="clusters is 64; it must be at most the 3 frames to fit"):
         fit_centroids(frames[:3], 64)
 
 

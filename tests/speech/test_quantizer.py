@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data import jsonl
-from src.speech.quantizer import KMeansQuantizer, QuantizerConfig, fit_quantizer, load_quantizer, run
-from tests.speech.conftest import quiet_context
+from src.grid.errors import ConfigError
+from src.grid.typed import typed
+from src.speech.quantizer import KMeansQuantizer, fit_quantizer, load_quantizer
+from src.speech.settings import QuantizerConfig
 
 
 def cost(units: tuple[int, ...], features: np.ndarray, centroids: np.ndarray, penalty: float) -> float:
@@ -45,23 +47,23 @@ def test_clusters_are_found() -> None:
 
 
 def test_more_clusters_than_frames() -> None:
-    with pytest.raises(ValueError, match=r"quantizer\.clusters = 64: must not exceed the 3 frames"):
+    with pytest.raises(ValueError, match=r"quantizer\.clusters is 64; it must be at most the 3 frames"):
         fit_quantizer([np.zeros((3, 2), np.float32)], QuantizerConfig())
 
 
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        ({"encoder": "hubert"}, "quantizer.encoder = 'hubert': must be one of mfcc, lda"),
-        ({"frame_ms": 25}, "quantizer.frame_ms = 25: must be one of 10, 20"),
+        ({"encoder": "hubert"}, "quantizer.encoder is 'hubert'; it must be one of mfcc, lda"),
+        ({"frame_ms": 25}, "quantizer.frame_ms is 25; it must be one of 10, 20"),
         ({"clusters": 1}, "quantizer.clusters"),
         ({"switch_penalty": -1.0}, "quantizer.switch_penalty"),
         ({"centroids": 3}, "quantizer.centroids is no setting"),
     ],
 )
-def test_bad_settings(bad: dict[str, object], message: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=message):
-        run(bad, {}, tmp_path, quiet_context(tmp_path))
+def test_bad_settings(bad: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        typed(QuantizerConfig, bad, "quantizer")
 
 
 def test_artifact(speech: dict[str, Path]) -> None:

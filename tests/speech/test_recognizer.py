@@ -7,17 +7,18 @@ import pytest
 import torch
 
 from src.data import jsonl
+from src.grid.errors import ConfigError
+from src.grid.typed import typed
 from src.speech.audio import slices
 from src.speech.lexicon import make_lexicon
 from src.speech.recognizer import (
     PhonemeNetwork,
     PhonemeRecognizer,
-    RecognizerConfig,
     count_errors,
     load_recognizer,
-    run,
     train,
 )
+from src.speech.settings import RecognizerConfig
 from src.speech.spectrogram import log_mel
 from tests.speech.conftest import quiet_context
 
@@ -88,6 +89,6 @@ def test_errors_are_counted() -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [("batch_size", 0), ("dropout", 1.0), ("name", "whisper"), ("beam", 3)])
-def test_bad_settings(name: str, value: object, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=f"recognizer.{name}"):
-        run({name: value}, {}, tmp_path, quiet_context(tmp_path))
+def test_bad_settings(name: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=f"recognizer.{name}"):
+        typed(RecognizerConfig, {name: value}, "recognizer")

@@ -4,13 +4,14 @@ import librosa
 import numpy as np
 import pytest
 
+from src.speech.settings import SynthesizerConfig
 from src.speech.spectrogram import FFT, FLOOR, HOP, WINDOW, griffin_lim, log_mel
 from src.speech.synthesizer import make_synthesizer
 
 
 @pytest.fixture(scope="module")
 def audio() -> np.ndarray:
-    return make_synthesizer({})("the elephant from brussels").audio
+    return make_synthesizer(SynthesizerConfig())("the elephant from brussels").audio
 
 
 def test_log_mel_is_librosas(audio: np.ndarray) -> None:

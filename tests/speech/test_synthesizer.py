@@ -5,8 +5,11 @@ import re
 import numpy as np
 import pytest
 
+from src.grid.errors import ConfigError
+from src.grid.typed import typed
 from src.speech.audio import SAMPLE_RATE
-from src.speech.synthesizer import Espeak, SynthesizerConfig, make_synthesizer
+from src.speech.settings import SynthesizerConfig
+from src.speech.synthesizer import Espeak, make_synthesizer
 
 TEXTS = [
     "what is the capital of france",
@@ -19,12 +22,12 @@ TEXTS = [
 
 
 def digest(texts: list[str], stream: str, **settings: int) -> str:
-    speak = make_synthesizer(settings, stream)
+    speak = make_synthesizer(SynthesizerConfig(**settings), stream)
     return hashlib.sha256(b"".join(speak(text).audio.tobytes() for text in texts)).hexdigest()
 
 
 def test_every_word_has_its_time() -> None:
-    speak = make_synthesizer({})
+    speak = make_synthesizer(SynthesizerConfig())
     for text in TEXTS:
         utterance = speak(text)
         assert [word.text for word in utterance.words] == text.split()
@@ -43,7 +46,7 @@ def test_word_times_are_those_of_the_phones() -> None:
 
 
 def test_speech_is_loud_and_pauses_are_labelled() -> None:
-    utterance = make_synthesizer({})("paris")
+    utterance = make_synthesizer(SynthesizerConfig())("paris")
     assert 0.05 < np.abs(utterance.audio).max() <= 1
     assert utterance.phones[-1].text == "_" and utterance.phones[0].text == "p"
     assert not any(re.search(r"[',]", phone.text) for phone in utterance.phones)
@@ -51,7 +54,7 @@ def test_speech_is_loud_and_pauses_are_labelled() -> None:
 
 def test_a_new_synthesizer_speaks_the_same_whatever_was_spoken_before() -> None:
     first = digest(TEXTS, "fit")
-    make_synthesizer({})("something else in between")
+    make_synthesizer(SynthesizerConfig())("something else in between")
     assert digest(TEXTS, "fit") == first
 
 
@@ -60,8 +63,8 @@ def test_streams_and_seeds_differ() -> None:
 
 
 def test_rate_is_words_a_minute() -> None:
-    slow = make_synthesizer({"rate_min": 100, "rate_max": 100})(TEXTS[0])
-    fast = make_synthesizer({"rate_min": 200, "rate_max": 200})(TEXTS[0])
+    slow = make_synthesizer(SynthesizerConfig(rate_min=100, rate_max=100))(TEXTS[0])
+    fast = make_synthesizer(SynthesizerConfig(rate_min=200, rate_max=200))(TEXTS[0])
     assert 1.6 < len(slow.audio) / len(fast.audio) < 2.4
 
 
@@ -70,7 +73,7 @@ def test_rate_is_words_a_minute() -> None:
 )
 def test_what_cannot_be_spoken_is_refused(text: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        make_synthesizer({})(text)
+        make_synthesizer(SynthesizerConfig())(text)
 
 
 def test_pronunciations_depend_on_the_neighbours() -> None:
@@ -83,7 +86,7 @@ def test_pronunciations_depend_on_the_neighbours() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"rate_min": 200, "rate_max": 150}, "rate_min, synthesizer.rate_max = "),
+        ({"rate_min": 200, "rate_max": 150}, "synthesizer.rate_max is 150; it must be from rate_min=200"),
         ({"pitch_max": 101}, "pitch_max"),
         ({"name": "festival"}, "one of espeak"),
         ({"voice": "xx-nowhere"}, "no such voice"),
@@ -91,8 +94,8 @@ def test_pronunciations_depend_on_the_neighbours() -> None:
     ],
 )
 def test_bad_settings(settings: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        make_synthesizer(settings)
+    with pytest.raises((ConfigError, ValueError), match=message):
+        make_synthesizer(typed(SynthesizerConfig, settings, "synthesizer"))
 
 
 def test_defaults_are_valid() -> None:

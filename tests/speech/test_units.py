@@ -6,9 +6,12 @@ import pytest
 
 from src.data import jsonl
 from src.data.units import Units
+from src.grid.errors import ConfigError
+from src.grid.typed import typed
 from src.speech.audio import read_audio
 from src.speech.quantizer import load_quantizer
-from src.speech.units import run
+from src.speech.settings import UnitsConfig
+from src.speech.units import speak_corpus
 from tests.speech.conftest import PHRASES, quiet_context
 
 
@@ -64,7 +67,7 @@ def test_lists_do_not_change_one_another(speech: dict[str, Path], tmp_path: Path
     out.mkdir()
     for path in speech["corpus"].glob("*.jsonl"):
         jsonl.write(corpus / path.name, [] if path.stem == "asr" else jsonl.read(path))
-    run({"keep_audio": 0}, {"corpus": corpus, "quantizer": speech["quantizer"]}, out, quiet_context(tmp_path))
+    speak_corpus(UnitsConfig(keep_audio=0), corpus, speech["quantizer"], out, quiet_context(tmp_path))
     assert (out / "sqa.jsonl").read_bytes() == (speech["units"] / "sqa.jsonl").read_bytes()
     assert not (out / "audio").exists()
 
@@ -73,12 +76,11 @@ def test_progress_is_reported(speech: dict[str, Path], tmp_path: Path) -> None:
     reports: list[dict[str, float]] = []
     context = quiet_context(tmp_path)
     context.report = lambda **numbers: reports.append(numbers)
-    inputs = {"corpus": speech["corpus"], "quantizer": speech["quantizer"]}
-    summary = run({}, inputs, tmp_path, context)
+    summary = speak_corpus(UnitsConfig(), speech["corpus"], speech["quantizer"], tmp_path, context)
     assert reports[-1]["done"] == reports[-1]["total"] == len(PHRASES) + 2 + 2 + 3 + 3
     assert summary["units_per_word"] > 1
 
 
-def test_bad_settings(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"units\.keep_audio = -1"):
-        run({"keep_audio": -1}, {}, tmp_path, quiet_context(tmp_path))
+def test_bad_settings() -> None:
+    with pytest.raises(ConfigError, match=r"units\.keep_audio is -1"):
+        typed(UnitsConfig, {"keep_audio": -1}, "units")

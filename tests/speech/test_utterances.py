@@ -4,6 +4,7 @@ Their weights are tiny and random, but for Whisper's, which has learned the utte
 """
 
 import json
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,20 +16,28 @@ import torch
 from scipy.spatial.distance import cdist
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-from src.config import typed
 from src.data import jsonl
+from src.data.settings import ClosedDomain
 from src.data.units import Units
 from src.evaluate.responses import Listener
-from src.speech import fetch, gather, load, utterances
+from src.grid.step import Step
+from src.grid.typed import typed
+from src.speech import gather, load, utterances
 from src.speech.audio import read_audio, write_audio
 from src.speech.pretrained import LISTS, PretrainedSpeech
+from src.speech.settings import SynthesizerConfig
 from src.speech.speecht5 import SpeechT5Synthesizer
 from src.speech.synthesizer import make_synthesizer
+from src.steps.corpus import Corpus
+from src.steps.pretrained import components
+from src.steps.utterances import Utterances, shards_of
+from tests.conftest import TINY_CORPUS
 from tests.contexts import Recorded
 from tests.speech.published_components import LAYER, make_components, spoken_by, train_whisper
 from tests.speech.test_encoder import TINY, hidden_states
 
 CLUSTERS = 30
+CORPUS = Corpus(config=ClosedDomain(**TINY_CORPUS))
 READ = [
     "the lion is red", "what is in rome", "paris lives", "the red tiger is in paris", "rome is what", "lives the lion",
 ]  # fmt: skip
@@ -56,13 +65,13 @@ class Published:
                 place = place.setdefault(part, {})
             place[last] = value
         self.settings = typed(PretrainedSpeech, nested, "speech")
-        self.artifacts = {"corpus": self.corpus}
+        self.steps = components(self.settings)
+        self.artifacts: dict[Step, Path] = {CORPUS: self.corpus}
         self.summaries: dict[str, Any] = {}
-        for role, config in self.settings.components().items():
-            out = self.artifacts[role] = folder / "store" / role
+        for role, step in self.steps.items():
+            out = self.artifacts[step] = folder / "store" / role
             out.mkdir(parents=True)
-            self.summaries[role] = fetch.run(config, {}, out, Recorded(folder / "work" / role))
-        self.artifacts["quantizer"] = self.artifacts["encoder"]
+            self.summaries[role] = step.run({}, out, Recorded(folder / "work" / role))
 
     def rows(self, name: str) -> list[dict[str, Any]]:
         return list(jsonl.read(self.corpus / f"{name}.jsonl"))
@@ -70,7 +79,7 @@ class Published:
     def write_corpus(self) -> None:
         """Recordings by espeak, one of them shorter than a frame, and one of another text than is written."""
         self.corpus.mkdir()
-        speak = make_synthesizer({}, "test")
+        speak = make_synthesizer(SynthesizerConfig(), "test")
         rows = []
         for i, text in enumerate(READ):
             audio = self.folder / "recordings" / f"{i}.flac"  # a user's: absolute
@@ -90,10 +99,17 @@ class Published:
             for i, row in enumerate(rows[:5])
         ))  # fmt: skip
 
-    def utterances(self, config: dict[str, Any], out: Path, work: Any) -> dict[str, Any]:
+    def shards(self, name: str) -> list[Utterances]:
+        return shards_of(name, self.settings, CORPUS, self.steps, self.steps["encoder"])
+
+    def whole(self, name: str) -> Utterances:
+        """The list `name` in one shard."""
+        first = self.shards(name)[0]
+        return replace(first, config=replace(first.config, shards=1))
+
+    def utterances(self, step: Utterances, out: Path, work: Any) -> dict[str, Any]:
         out.mkdir(parents=True)
-        inputs = {role: self.artifacts[role] for role in self.settings.heard(config["list"])}
-        return utterances.run(config, inputs, out, work)
+        return step.run(self.artifacts, out, work)
 
 
 @pytest.fixture(scope="module")
@@ -113,9 +129,9 @@ def shards(published: Published) -> dict[str, Path]:
     """Every list, in as many shards as the settings say."""
     made = {}
     for name in LISTS:
-        for i, config in enumerate(published.settings.utterances(name)):
-            made[f"{name}-{i:03}"] = out = published.folder / "shards" / f"{name}-{i}"
-            published.utterances(config, out, Recorded(published.folder / "work" / out.name))
+        for i, step in enumerate(published.shards(name)):
+            made[step.shard_name] = out = published.folder / "shards" / f"{name}-{i}"
+            published.utterances(step, out, Recorded(published.folder / "work" / out.name))
     return made
 
 
@@ -123,7 +139,7 @@ def shards(published: Published) -> dict[str, Path]:
 def units(published: Published, shards: dict[str, Path]) -> Path:
     out = published.folder / "units"
     out.mkdir()
-    published.summaries["units"] = gather.run({}, shards, out, Recorded(published.folder / "work" / "gather"))
+    published.summaries["units"] = gather.join_lists(shards, out, Recorded(published.folder / "work" / "gather"))
     return out
 
 
@@ -202,11 +218,11 @@ def test_another_number_of_shards_makes_no_difference(
     published: Published, shards: dict[str, Path], units: Path, tmp_path: Path
 ) -> None:
     assert sum(role.startswith("asr") for role in shards) == 2
-    config = published.settings.utterances("asr")[0] | {"shards": 1}
-    published.utterances(config, tmp_path / "asr", Recorded(tmp_path / "work"))
+    step = published.whole("asr")
+    published.utterances(step, tmp_path / "asr", Recorded(tmp_path / "work"))
     others = {role: folder for role, folder in shards.items() if not role.startswith("asr")}
     (tmp_path / "units").mkdir()
-    gather.run({}, {"asr-000": tmp_path / "asr", **others}, tmp_path / "units", Recorded(tmp_path / "gather"))
+    gather.join_lists({"asr-000": tmp_path / "asr", **others}, tmp_path / "units", Recorded(tmp_path / "gather"))
     for file in units.rglob("*.*"):
         assert (tmp_path / "units" / file.relative_to(units)).read_bytes() == file.read_bytes(), file.name
 
@@ -215,9 +231,9 @@ def test_a_killed_shard_goes_on_at_its_chunk(
     published: Published, shards: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed while the files of its third chunk are written; the chunk that is cut off is done again, and no other."""
-    config = published.settings.utterances("asr")[0] | {"shards": 1}
+    step = published.whole("asr")
     whole = tmp_path / "whole"
-    published.utterances(config, whole, Recorded(tmp_path / "undisturbed"))
+    published.utterances(step, whole, Recorded(tmp_path / "undisturbed"))
 
     written: list[Path] = []
 
@@ -230,13 +246,13 @@ def test_a_killed_shard_goes_on_at_its_chunk(
     monkeypatch.setattr(utterances, "jsonl", SimpleNamespace(read=jsonl.read, write=write))
     work = Recorded(tmp_path / "killed")
     with pytest.raises(KeyboardInterrupt):
-        published.utterances(config, tmp_path / "first", work)
+        published.utterances(step, tmp_path / "first", work)
     done = {path.name for path in (work.work / "chunks").iterdir()}
     assert done == {"0-3", "3-6", ".1-6-8"} and (work.work / "chunks" / ".1-6-8" / "asr.jsonl").exists()
 
     written.clear()
     again = Recorded(tmp_path / "killed")
-    published.utterances(config, tmp_path / "again", again)
+    published.utterances(step, tmp_path / "again", again)
     assert {path.parent.name for path in written} == {".1-6-8"}
     assert again.reports[-1]["done"] == again.reports[-1]["total"] == 8
     names = sorted(path.name for path in whole.iterdir())
@@ -260,12 +276,12 @@ def test_recordings_that_cannot_be_decoded_are_dropped(
     write_audio(corpus / "empty.flac", np.zeros(0, np.float32))
     for i, name in ((1, "cut"), (3, "noise"), (4, "empty")):
         rows[i]["audio"] = f"{name}.flac"
-    config = published.settings.utterances("asr")[0] | {"shards": 1}
-    monkeypatch.setitem(published.artifacts, "corpus", corpus)
+    step = published.whole("asr")
+    monkeypatch.setitem(published.artifacts, CORPUS, corpus)
 
     jsonl.write(corpus / "asr.jsonl", rows)
     jsonl.write(corpus / "tts.jsonl", rows[:4])
-    summary = published.utterances(config, tmp_path / "half", Recorded(tmp_path / "work-half"))
+    summary = published.utterances(step, tmp_path / "half", Recorded(tmp_path / "work-half"))
     assert summary["data"] == {
         "asr": {"kept": 3, "dropped": {"unreadable audio": 3}}, "tts": {"kept": 2, "dropped": {"unreadable audio": 2}}
     }  # fmt: skip
@@ -274,20 +290,20 @@ def test_recordings_that_cannot_be_decoded_are_dropped(
     jsonl.write(corpus / "asr.jsonl", rows[:5])
     work = Recorded(tmp_path / "work")
     with pytest.raises(ValueError, match=r"^more than half of the 5 recordings of asr cannot be decoded: empty\.flac "):
-        published.utterances(config, tmp_path / "more", work)
+        published.utterances(step, tmp_path / "more", work)
     rows[4]["audio"] = rows[0]["audio"]
     jsonl.write(corpus / "asr.jsonl", rows[:5])
-    assert published.utterances(config, tmp_path / "mended", work)["data"]["asr"]["kept"] == 3
+    assert published.utterances(step, tmp_path / "mended", work)["data"]["asr"]["kept"] == 3
 
     rows[4]["audio"] = "none.flac"
     jsonl.write(corpus / "asr.jsonl", rows)
     with pytest.raises(ValueError, match=r"^none\.flac cannot be read: "):
-        published.utterances(config, tmp_path / "missing", Recorded(tmp_path / "work-missing"))
+        published.utterances(step, tmp_path / "missing", Recorded(tmp_path / "work-missing"))
 
 
 def test_progress_counts_hours_of_audio(published: Published, tmp_path: Path) -> None:
     work = Recorded(tmp_path / "work")
-    summary = published.utterances(published.settings.utterances("sqa")[0], tmp_path / "out", work)
+    summary = published.utterances(published.shards("sqa")[0], tmp_path / "out", work)
     done = [report["done"] for report in work.reports]
     assert done == sorted(done) and done[-1] == 7 and len(set(done)) > 4
     assert work.reports[-1]["hours"] == pytest.approx(summary["hours"], abs=1e-3) and summary["hours"] > 0
@@ -296,8 +312,8 @@ def test_progress_counts_hours_of_audio(published: Published, tmp_path: Path) ->
 
 def test_the_vocoder_and_the_recognizer_serve_the_evaluation(published: Published, tmp_path: Path) -> None:
     """Units of an answer to audio, 320 samples each with all repeats, and audio to words."""
-    vocoder = load.vocoder(published.artifacts["vocoder"])
-    recognizer = load.recognizer(published.artifacts["recognizer"])
+    vocoder = load.vocoder(published.artifacts[published.steps["vocoder"]])
+    recognizer = load.recognizer(published.artifacts[published.steps["recognizer"]])
     progress: Any = SimpleNamespace(advance=lambda count: None)
     listener = Listener(vocoder, recognizer, progress)
     heard = listener([[3, 3, 3, 7, 7, 99, 1], [], [99]], {0: tmp_path / "kept.flac"})
@@ -307,16 +323,7 @@ def test_the_vocoder_and_the_recognizer_serve_the_evaluation(published: Publishe
     assert recognizer([audio]) == [READ[1]]
 
 
-def test_what_is_wrong_is_one_line(published: Published, shards: dict[str, Path], tmp_path: Path) -> None:
-    good = published.settings.utterances("asr")[0]
-    for change, message in (
-        ({"list": "tts"}, r"utterances\.list = 'tts': must be one of asr, sqa"),
-        ({"shard": 2}, r"utterances\.shard = 2: must be from 0 to 1"),
-        ({"alignment": None}, r"utterances\.alignment = None: must be given for asr and sqa"),
-        ({"backend": "mfa"}, r"aligner\.backend = 'mfa'"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            utterances.run(good | change, {}, tmp_path, Recorded(tmp_path / "work"))
+def test_what_is_wrong_is_one_line(shards: dict[str, Path], tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     counts = {"data": {"sqa": {"kept": 0, "dropped": {"nothing was heard": 3}}}, "samples": 0}
@@ -325,10 +332,10 @@ def test_what_is_wrong_is_one_line(published: Published, shards: dict[str, Path]
     Units.read(shards["sqa-000"]).write(empty)
     (tmp_path / "units").mkdir()
     with pytest.raises(ValueError, match=r"no example of sqa is left \(3 x nothing was heard\)"):
-        gather.run({}, shards | {"sqa-000": empty}, tmp_path / "units", Recorded(tmp_path / "gather"))
+        gather.join_lists(shards | {"sqa-000": empty}, tmp_path / "units", Recorded(tmp_path / "gather"))
     Units(50.0, 7, True).write(empty)
     with pytest.raises(ValueError, match="shards hold units of different kinds"):
-        gather.run({}, shards | {"sqa-000": empty}, tmp_path / "units", Recorded(tmp_path / "gather"))
+        gather.join_lists(shards | {"sqa-000": empty}, tmp_path / "units", Recorded(tmp_path / "gather"))
 
 
 def test_shards_are_stretches_of_the_list(tmp_path: Path) -> None:
@@ -340,6 +347,6 @@ def test_shards_are_stretches_of_the_list(tmp_path: Path) -> None:
 
 
 def test_a_published_voice_is_the_artifacts(published: Published) -> None:
-    voice = load.synthesizer(published.artifacts["synthesizer"])
+    voice = load.synthesizer(published.artifacts[published.steps["synthesizer"]])
     assert isinstance(voice, SpeechT5Synthesizer)
     assert np.array_equal(voice.speak(["Rome."])[0], spoken_by(published.components, ["Rome."])[0])

@@ -5,17 +5,18 @@ import numpy as np
 import pytest
 import torch
 
+from src.grid.errors import ConfigError
+from src.grid.typed import typed
 from src.speech.aligner import without_repeats
 from src.speech.quantizer import load_quantizer
+from src.speech.settings import VocoderConfig
 from src.speech.vocoder import (
     GriffinLimVocoder,
     MelNetwork,
-    VocoderConfig,
     load_vocoder,
     loss_of,
     make_example,
     positions_of,
-    run,
     runs_of,
     train,
 )
@@ -91,6 +92,6 @@ def test_unknown_units(units: list[int], speech: dict[str, Path]) -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [("steps", 0), ("learning_rate", 0.0), ("name", "hifigan"), ("blocks", 3)])
-def test_bad_settings(name: str, value: object, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=f"vocoder.{name}"):
-        run({name: value}, {}, tmp_path, quiet_context(tmp_path))
+def test_bad_settings(name: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=f"vocoder.{name}"):
+        typed(VocoderConfig, {name: value}, "vocoder")
