@@ -21,8 +21,9 @@ from src.grid.store import Store
 from src.machine import gpus as gpus_module
 from src.machine import services, software, storage
 from src.machine.finding import Finding
+from src.machine.requirements import answers, requirements
+from src.machine.settings import Gpu
 from src.machine.sources import sources
-from src.train.requirements import Gpu, answers, requirements
 
 ROOT = Path(__file__).resolve().parents[1]
 CANARY = "hf_canaryCanaryCanary0123456789"

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +14,25 @@ from hydra import compose, initialize_config_dir
 from rich.console import Console
 
 from launchers.needs import needs_table, verdict
-from src.grid.cell import CONF, row
 from src.grid.errors import ConfigError
 from src.grid.plan import make_plan
 from src.grid.step import Step
 from src.grid.store import Store
+from src.grid.typed import typed
+from src.machine.hours import flops_per_token
+from src.machine.memory import GIB, estimate
+from src.machine.overrides import overrides
+from src.machine.refusals import refusal
+from src.machine.remedies import remedy
+from src.machine.requirements import Answers, Requirement, answers, requirements, vocabulary
+from src.machine.settings import Gpu
+from src.machine.training import Training, training
 from src.model.chat import Example
-from src.train import memory
+from src.recipe import CONF, row
+from src.steps.backbone import Backbone
 from src.train.examples import Writer
-from src.train.requirements import (
-    Answers,
-    Gpu,
-    Requirement,
-    answers,
-    overrides,
-    refusal,
-    remedy,
-    requirements,
-    training,
-    vocabulary,
-)
+from src.train.settings import Optimization
+from tests.conftest import TINY_OPTIMIZATION
 
 ROOT = Path(__file__).parents[2]
 LLAMA = [
@@ -66,9 +66,12 @@ def test_every_training_step_once_with_the_paper_s_counts(tmp_path: Path) -> Non
         assert each.model.total == 8_112_181_248 and each.model.trainable == 1_296_171_008
         assert each.model.lora == 37_748_736 and each.model.projections == 125_829_120
         assert each.model.embeddings == each.model.head == 566_296_576
-    plain = {"architecture": needs["train-asr"].step.inputs["base"].config["architecture"], "units": 0}
-    assert vocabulary(plain | {"text_tokens": 128_256, "pad_to_multiple_of": None}, 0) == 128_256
-    assert vocabulary(plain | {"text_tokens": None, "pad_to_multiple_of": 64, "units": 10_000}, 128_256) == 138_304
+    base = needs["train-asr"].step.base
+    assert isinstance(base, Backbone)
+    plain = replace(base, units=0, config=replace(base.config, text_tokens=128_256, pad_to_multiple_of=None))
+    assert vocabulary(plain, 0) == 128_256
+    padded = replace(base, units=10_000, config=replace(base.config, text_tokens=None, pad_to_multiple_of=64))
+    assert vocabulary(padded, 128_256) == 138_304
 
 
 def test_tokens_and_batches_of_a_stage_with_what_it_replays(tmp_path: Path) -> None:
@@ -87,6 +90,40 @@ def test_tokens_and_batches_of_a_stage_with_what_it_replays(tmp_path: Path) -> N
     assert {name: size.examples for name, size in (current.sets or {}).items()} == {
         "sqa": 700, "text": 70, "asr": 70, "tts": 70,
     }  # fmt: skip
+
+
+def drawn(each: Requirement) -> dict[str, int]:
+    """Set -> examples of an epoch."""
+    assert each.sets is not None
+    return {name: size.examples for name, size in each.sets.items()}
+
+
+def test_sets_follow_the_chain(tmp_path: Path) -> None:
+    """Whatever its order, its length, or how many sets a stage has."""
+    ratios = ["replay.ratio=0.1", "replay.text_ratio=0.25", "replay.basis=old"]
+    turned = found(tmp_path, "train.chain=[sqa,asr]", *ratios)
+    assert drawn(turned["train-asr-replay"]) == {"asr": 1000, "text": 500, "sqa": 70}
+    assert drawn(turned["train-sqa-replay"]) == {"sqa": 700, "text": 500} and "train-tts" not in turned
+    joint = found(tmp_path, "train.chain=[joint]", *ratios)
+    assert drawn(joint["train-joint"]) == {"asr": 1000, "tts": 400, "sqa": 700}
+    current = found(tmp_path, "train.chain=[joint]", *ratios[:2], "replay.basis=current")["train-joint-replay"]
+    assert drawn(current)["text"] == 525, "a quarter of the 2,100 of its own three sets"
+    recovered = found(tmp_path, "train.chain=[asr,tts,sqa,text]", *ratios)["train-text-replay"]
+    assert drawn(recovered) == {"text": 2000, "asr": 100, "tts": 40, "sqa": 70}
+    twice = found(tmp_path, "train.chain=[asr,tts,asr]", *ratios)
+    assert drawn(twice["train-asr_2-replay"]) == {"asr": 1000, "text": 500, "tts": 40}
+    assert twice["train-asr_2-replay"].section == "train.stages.asr"
+
+
+def test_each_stage_is_counted_by_its_own_settings(tmp_path: Path) -> None:
+    needs = found(tmp_path, "+train.stages.tts.adapter={full_modules: []}", "+train.stages.sqa.replay={ratio: 0.5}",
+                  "replay.ratio=0.1", "replay.basis=old")  # fmt: skip
+    asr, tts = needs["train-asr"].model, needs["train-tts"].model
+    assert asr.total == tts.total and asr.trainable - tts.trainable == asr.embeddings + asr.head > 0
+    assert (tts.embeddings, tts.head) == (0, 0)
+    assert drawn(needs["train-tts-replay"])["asr"] == 100 and drawn(needs["train-sqa-replay"])["asr"] == 500
+    text = shown(list(needs.values()))
+    assert text.count("parameters (138,256 tokens)") == 2
 
 
 def test_what_is_longer_than_a_stage_takes_is_not_trained_on(tmp_path: Path) -> None:
@@ -126,14 +163,14 @@ def test_without_sizes_there_are_no_tokens_but_there_is_memory(tmp_path: Path) -
     rows = [row(compose("config", overrides=[*LLAMA, "strategy=none"]))]
     for each in requirements(make_plan(rows, Store(tmp_path)), Store(tmp_path)):
         assert each.tokens is None and each.optimizer_steps is None and each.gpu_hours is None
-        assert each.memory.total > memory.GIB
+        assert each.memory.total > GIB
     assert "Tokens are not known" in shown(requirements(make_plan(rows, Store(tmp_path)), Store(tmp_path)))
 
 
 def test_gpu_hours_are_those_of_the_mean_example_on_the_gpu_that_is_named(tmp_path: Path) -> None:
     asr = found(tmp_path)["train-asr"]
-    by_hand = memory.Training(batch=4, length=500, gpus=4, zero_stage=2, gradient_checkpointing=True)
-    flops = 2 * 1000 * 500 * memory.flops_per_token(asr.model, by_hand)
+    by_hand = Training(batch=4, length=500, gpus=4, zero_stage=2, gradient_checkpointing=True)
+    flops = 2 * 1000 * 500 * flops_per_token(asr.model, by_hand)
     assert asr.training.gradient_checkpointing
     hours = flops / (0.4 * 154.8e12) / 3600
     assert asr.gpu_hours == pytest.approx(hours)
@@ -151,6 +188,9 @@ def test_the_launcher_s_gpu_goes_before_the_profile_s() -> None:
     assert Gpu.of({"name": "L40S"}, None) == Gpu("L40S", None) and Gpu.of(None, None) == Gpu()
     with pytest.raises(ConfigError, match=r"memory_gb is null; it must be that of the V100"):
         Gpu.of({"name": "V100", "memory_gb": None}, profile)
+    assert Gpu.of({"name": "V100"}, {"name": "A100"}) == Gpu("V100")
+    with pytest.raises(ValueError, match=r"^memory_gb is 0; it must be greater than 0"):
+        Gpu("V100", 0)
 
 
 @pytest.mark.parametrize(
@@ -180,9 +220,8 @@ def test_the_launcher_s_gpu_goes_before_the_profile_s() -> None:
     ],
 )  # fmt: skip
 def test_settings_of_training_as_those_of_the_estimate(settings: dict[str, Any], wanted: dict[str, Any]) -> None:
-    plain: dict[str, Any] = {"ranks": 4, "batch_size": 16, "batch_tokens": None, "max_length": 800, "deepspeed": {},
-                             "micro_batch_size": None}  # fmt: skip
-    made = training(plain | settings)
+    plain = {"ranks": 4, "batch_size": 16, "batch_tokens": None, "max_length": 800, "deepspeed": {}}
+    made = training(typed(Optimization, TINY_OPTIMIZATION | plain | settings))
     assert {name: getattr(made, name) for name in wanted} == wanted
 
 
@@ -190,21 +229,33 @@ def test_settings_of_training_as_those_of_the_estimate(settings: dict[str, Any],
 def test_a_remedy_fits_when_it_is_written_on_the_command_line(tmp_path: Path, limit: float) -> None:
     needs = list(found(tmp_path, gpu={"memory_gb": limit}).values())
     line = refusal(needs)
-    if all(each.memory.total <= limit * memory.GIB for each in needs):
+    if all(each.memory.total <= limit * GIB for each in needs):
         assert line is None and limit >= 40
         return
     assert line is not None and line.count("\n") == 0
     worst = max(needs, key=lambda each: each.memory.total)
-    assert line.startswith(f"{worst.step.name} needs {worst.memory.total / memory.GIB:.1f} GiB, and each of its 4 GPUs")
+    assert line.startswith(f"{worst.step.name} needs {worst.memory.total / GIB:.1f} GiB, and each of its 4 GPUs")
     told = re.search(r"; with (\S+(?: \S+=\S+)*) the largest needs ([\d.]+)", line)
     assert told, line
     mended = list(found(tmp_path, *told[1].split(), gpu={"memory_gb": limit}).values())
     assert refusal(mended) is None
-    assert f"{max(each.memory.total for each in mended) / memory.GIB:.1f}" == told[2]
+    assert f"{max(each.memory.total for each in mended) / GIB:.1f}" == told[2]
     # and not more than needed: each setting left out alone is not enough
     for setting in told[1].split():
         fewer = [other for other in told[1].split() if other != setting]
         assert refusal(found(tmp_path, *fewer, gpu={"memory_gb": limit}).values()) is not None, setting
+
+
+def test_a_remedy_reaches_what_a_stage_has_of_its_own(tmp_path: Path) -> None:
+    """`train.gradient_checkpointing=true` would change nothing in a stage that says false."""
+    own = "+train.stages.asr.gradient_checkpointing=false"
+    line = refusal(found(tmp_path, own, gpu={"memory_gb": 40}).values()) or ""
+    told = re.search(r"; with (\S+(?: \S+=\S+)*) the largest needs", line)
+    assert told and told[1] == "train.stages.asr.gradient_checkpointing=true"
+    assert refusal(found(tmp_path, own, told[1], gpu={"memory_gb": 40}).values()) is None
+    micro = "+train.stages.sqa.micro_batch_size=1"
+    line = refusal(found(tmp_path, micro, gpu={"memory_gb": 16}).values()) or ""
+    assert " train.micro_batch_size=" in line and "sqa.micro_batch_size" not in line, "its own is smaller already"
 
 
 def test_a_remedy_by_zero_3_does_without_the_fused_loss(tmp_path: Path) -> None:
@@ -228,7 +279,7 @@ def test_more_gpus_help_where_no_other_setting_does(tmp_path: Path) -> None:
     assert ("train.ranks=" in line) == (helped[0].gpus > 4)
     assert " ".join(overrides(needs, helped)) in line
     for each, setting in zip(needs, helped, strict=True):
-        assert memory.estimate(each.model, setting).total <= 9 * memory.GIB
+        assert estimate(each.model, setting).total <= 9 * GIB
     assert "no setting brings it below" in (refusal(found(tmp_path, gpu={"memory_gb": 1}).values()) or "")
 
 
@@ -251,8 +302,8 @@ def test_sets_are_counted_where_the_store_has_them(tmp_path: Path) -> None:
     """Each example once, and those that training drops not at all."""
     asr = found(tmp_path)["train-asr-replay"]
     lengths = {"asr": [300, 800, 801, 1200] * 25, "text": [50] * 60 + [900] * 40}
-    for role, own in lengths.items():
-        publish(Store(tmp_path), asr.step.inputs[role], {}, own)
+    for name, own in lengths.items():
+        publish(Store(tmp_path), {**asr.step.examples, **asr.step.replayed}[name], {}, own)
     again = found(tmp_path, "replay.ratio=0.1", "replay.text_ratio=0.1", "replay.basis=old")
     counted = again["train-asr-replay"]
     assert counted.counted and counted.examples == 50 + 6
@@ -321,7 +372,7 @@ def test_answers_that_do_not_fit_are_refused_with_what_would(tmp_path: Path, lim
     assert told and told[1] == wanted
     mended = asked(tmp_path, *PAPER, *told[1].split(), gpu={"memory_gb": limit})
     assert refusal([], mended) is None
-    assert f"{max(each.memory.total for each in mended) / memory.GIB:.1f}" == told[2]
+    assert f"{max(each.memory.total for each in mended) / GIB:.1f}" == told[2]
     complete = Store(tmp_path / "complete")
     for each in needs:
         publish(complete, each.step, {})
@@ -350,10 +401,10 @@ def test_the_section_below_the_plan(tmp_path: Path) -> None:
     )
     for each in needs:
         (line,) = [line for line in text.splitlines() if line.startswith(each.step.name)]
-        assert f"{each.memory.total / memory.GIB:.1f}" in line and f"{each.optimizer_steps:,}" in line
+        assert f"{each.memory.total / GIB:.1f}" in line and f"{each.optimizer_steps:,}" in line
     (table,) = re.findall(r"GiB of one GPU, ZeRO-2 bf16.*?\n\n", text, flags=re.DOTALL)
     assert len(table.strip().splitlines()) == 3  # ASR and TTS are alike
-    assert f"{needs[0].memory.weights / memory.GIB:.1f}" in table
+    assert f"{needs[0].memory.weights / GIB:.1f}" in table
     assert "40 % of 154.8 TFLOPS (RTX A6000)" in text
     text = shown([], asked(tmp_path, *PAPER))
     assert len(re.findall(r"^(?:speech and text|text) \(\d\) +65,536 ", text, flags=re.MULTILINE)) == 2
