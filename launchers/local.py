@@ -23,6 +23,7 @@ from typing import Any, cast
 
 from rich.console import Console
 
+from launchers.base import scheduler, scheduler_names
 from launchers.grid import Grid, GridLauncher, freeze, named_gpu, point_latest, write_report
 from launchers.view import View, duration, plan_table
 from src.grid.bodies import BODIES, Body
@@ -67,6 +68,8 @@ class LocalLauncher(GridLauncher):
 
     def run(self, grid: Grid, console: Console) -> None:
         """Run the plan, write the report. Exits as run_grid() does."""
+        for place in filter(None, (scheduler(name).place() for name in scheduler_names())):
+            place.enter()  # leases then say in which job this process runs
         run_grid(grid, self.workers, console, self.devices)
 
     def fault(self, grid: Grid) -> str | None:
@@ -82,7 +85,7 @@ class LocalLauncher(GridLauncher):
             if self.gpu.memory_gb is None and not any(row.config.get("gpu") for row in grid.plan.rows):
                 return None
             return ("the plan is for a GPU (gpu), and there is none here: run it where there is one, hand it to a "
-                    "cluster (hydra/launcher=slurm_gpu), or compute it without (hydra.launcher.gpus=0)")  # fmt: skip
+                    "cluster (another hydra/launcher), or compute it without (hydra.launcher.gpus=0)")  # fmt: skip
         most, count = max(step.ranks for step in wide), len(self.devices)
         if most > count:
             return f"train.ranks={most}: there are {count} GPUs here, and each rank needs one: set train.ranks={count}"

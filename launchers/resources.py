@@ -1,7 +1,8 @@
-"""What the jobs of a SLURM cluster ask for: the settings of conf/hydra/launcher/slurm.yaml."""
+"""What the jobs of a scheduler ask for: those settings of hydra.launcher that all schedulers share."""
 
-from dataclasses import dataclass, field, fields
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar, Self
 
 from launchers.bundles import Bundle
 from src.config import require, typed
@@ -22,10 +23,6 @@ class Resources:
     """Of each node."""
     minutes: int = 60
     """Time limit."""
-    partition: str | None = None
-    """Instead of the one of all jobs."""
-    sbatch: dict[str, Any] = field(default_factory=dict)
-    """Further options of sbatch, on top of those of all jobs."""
 
     def check(self, kind: str) -> None:
         section = f"hydra.launcher.resources.{kind}"
@@ -34,35 +31,26 @@ class Resources:
         require(self.gpus_per_node >= 0, f"{section}.gpus_per_node", self.gpus_per_node, "at least 0")
         require(self.mem_gb > 0, f"{section}.mem_gb", self.mem_gb, "greater than 0")
 
-    def joined(self, other: "Resources") -> "Resources":
-        """Enough for both, one after the other, where the one with more GPUs goes."""
-        place = max((self, other), key=lambda one: one.gpus_per_node).partition
-        names = [f.name for f in fields(self) if f.name not in ("partition", "sbatch")]
-        most = {name: max(getattr(self, name), getattr(other, name)) for name in names}
-        return Resources(**most, partition=place, sbatch=self.sbatch | other.sbatch)
+    def joined(self, other: "Resources") -> Self:
+        """Enough for both, one after the other."""
+        names = [each.name for each in fields(Resources)]
+        return replace(self, **{name: max(getattr(self, name), getattr(other, name)) for name in names})
 
 
 @dataclass
 class Settings:
-    """conf/hydra/launcher/slurm.yaml"""
+    """hydra.launcher of any scheduler; a scheduler may add to it."""
 
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    constraint: str | None = None
-    sbatch: dict[str, Any] = field(default_factory=dict)
-    setup: list[str] = field(default_factory=list)
-    srun: list[str] = field(default_factory=list)
-    python: str | None = None
     gpu: dict[str, Any] = field(default_factory=dict)
     """What plans are checked to fit on: name and memory_gb; jobs are asked for with `gpus_per_node`."""
     resources: dict[str, Any] = field(default_factory=dict)
     pack_minutes: float = 10.0
-    array_parallelism: int = 256
     checkpoint_minutes: float = 10.0
-    warning_seconds: int = 120
     snapshot: bool = True
     wait: bool = False
+
+    of_a_job: ClassVar[type[Resources]] = Resources
+    """What `resources` is checked against."""
 
     def __post_init__(self) -> None:
         kinds = ["default", *BODIES, REPORT]
@@ -71,8 +59,6 @@ class Settings:
             require(own is None or isinstance(own, dict), f"hydra.launcher.resources.{kind}", own, "settings in braces")
         for kind in kinds:
             self.of_kind(kind).check(kind)
-        for name in ("array_parallelism", "warning_seconds"):
-            require(getattr(self, name) >= 1, f"hydra.launcher.{name}", getattr(self, name), "at least 1")
         for name in ("pack_minutes", "checkpoint_minutes"):
             require(getattr(self, name) >= 0, f"hydra.launcher.{name}", getattr(self, name), "at least 0")
 
@@ -80,7 +66,7 @@ class Settings:
         """The resources of one kind of step."""
         told = [self.resources.get(name) or {} for name in ("default", kind)]
         own = {key: value for part in told for key, value in part.items() if value is not None}
-        return typed(Resources, own, f"hydra.launcher.resources.{kind}")
+        return typed(self.of_a_job, own, f"hydra.launcher.resources.{kind}")
 
     def of(self, bundle: Bundle) -> Resources:
         """Enough for each step of the bundle."""
@@ -104,3 +90,13 @@ class Settings:
         own = self.of_kind(REPORT)
         require(own.nodes == 1, f"hydra.launcher.resources.{REPORT}.nodes", own.nodes, "1, for there is one task")
         return own
+
+
+def cost(made: Iterable[Bundle], settings: Settings) -> tuple[float, float]:
+    """Estimated GPU-hours and core-hours of what the jobs ask for."""
+    gpu = core = 0.0
+    for bundle in made:
+        resources = settings.of(bundle)
+        gpu += bundle.seconds * resources.nodes * resources.gpus_per_node / 3600
+        core += bundle.seconds * bundle.ranks * resources.cpus_per_task / 3600
+    return gpu, core

@@ -1,4 +1,4 @@
-"""Where every step of a grid stands: from the store first, then from SLURM; a grid that ran locally has no jobs."""
+"""Where every step of a grid stands: from the store first, then from its scheduler; a grid that ran locally has no jobs."""
 
 import json
 import time
@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from subprocess import CalledProcessError
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -14,10 +13,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from launchers import scheduler
+from launchers.base import DEPENDENCY, Queued, SchedulerError, scheduler
 from launchers.resources import REPORT
-from launchers.scheduler import Queued, Unreachable
-from launchers.slurm import Sent, read_sent
+from launchers.sent import Sent, read_sent
 from launchers.view import duration, numbers_text
 from src.grid import lease
 from src.grid.arguments import matching
@@ -62,7 +60,7 @@ class Overview:
     steps: list[State]
     report: State
     fault: str | None
-    """Why SLURM could not be asked; the states rest on the store alone then."""
+    """Which scheduler could not be asked, and why; the states rest on the store alone then."""
 
     @property
     def over(self) -> bool:
@@ -109,13 +107,13 @@ def overview(folder: Path) -> Overview:
     plan, store = Plan.load(folder / "plan.json"), Store(folder.parents[1] / "store")
     sent = {name: each for each in read_sent(folder) for name in each.steps}
     missing = {name for name, entry in plan.entries.items() if store.lookup(entry.step) is None}
-    asked = {each.job for name, each in sent.items() if name in missing or name == REPORT}
+    asked = {each.key for name, each in sent.items() if name in missing or name == REPORT}
     held = {name: holder for name in missing if (holder := lease.holder(store.work(plan[name])))}
-    known, fault = _ask(asked | {holder["job"] for holder in held.values() if holder.get("job")})
+    holding = {name: (holder["scheduler"], holder["job"]) for name, holder in held.items() if holder.get("job")}
+    known, fault = _ask(asked | set(holding.values()))
     if not fault:  # a job that is over holds nothing
-        gone = [name for name, holder in held.items() if holder.get("job") and not _alive(known, holder["job"])]
-        held = {name: holder for name, holder in held.items() if name not in gone}
-    missing = {name for name in missing if store.lookup(plan[name]) is None}  # published while SLURM was asked
+        held = {n: h for n, h in held.items() if n not in holding or (holding[n] in known and known[holding[n]].alive)}
+    missing = {name for name in missing if store.lookup(plan[name]) is None}  # published while the scheduler was asked
     states: dict[str, State] = {}
     for name, entry in plan.entries.items():
         job = sent.get(name)
@@ -127,20 +125,25 @@ def overview(folder: Path) -> Overview:
     return Overview(folder.name, list(states.values()), _report(folder, sent.get(REPORT), known, fault), fault)
 
 
-def _ask(jobs: Iterable[str]) -> tuple[dict[str, Queued], str | None]:
-    """What SLURM knows of the jobs, and why it could not be asked."""
-    jobs = set(jobs)
-    if not jobs:
-        return {}, None
-    try:
-        known = scheduler.queue(jobs)
-    except FileNotFoundError:
-        return {}, "there is no squeue here"
-    except Unreachable as error:
-        return {}, str(error)
-    except CalledProcessError as error:
-        return {}, " ".join(error.stderr.split())
-    return known | scheduler.accounted(jobs - known.keys()), None
+Known = Mapping[tuple[str, str], Queued]
+"""By scheduler and id."""
+
+
+def _ask(jobs: Iterable[tuple[str, str]]) -> tuple[Known, str | None]:
+    """What the schedulers know of the jobs, and which could not be asked, and why."""
+    known: dict[tuple[str, str], Queued] = {}
+    ids: dict[str, set[str]] = {}
+    for name, job in jobs:
+        ids.setdefault(name, set()).add(job)
+    for name, wanted in ids.items():
+        asked = scheduler(name)
+        try:
+            found = asked.state(wanted)
+        except SchedulerError as error:
+            return {}, f"{asked.title} cannot be asked ({error})"
+        found |= asked.past(wanted - found.keys())
+        known |= {(name, job): queued for job, queued in found.items()}
+    return known, None
 
 
 def _missing(
@@ -149,13 +152,13 @@ def _missing(
     store: Store,
     missing: set[str],
     sent: Sent | None,
-    known: Mapping[str, Queued],
+    known: Known,
     held: Mapping[str, Any] | None,
     states: Mapping[str, State],
     fault: str | None,
 ) -> State:
     """The state of a step that is not in the store."""
-    queued = known.get(sent.job) if sent else None
+    queued = known.get(sent.key) if sent else None
     job, requeued = (sent.job, _requeued(folder, sent)) if sent else (None, 0)
 
     def state(word: str, note: str = "", progress: Mapping[str, Any] | None = None) -> State:
@@ -164,7 +167,7 @@ def _missing(
     lost = [states[s.name] for s in step.inputs.values() if s.name in missing]
     causes = [each for each in lost if each.state in ("failed", "blocked", "cancelled")]
     failure = failure_file(folder, step.name)
-    if queued and queued.alive and not queued.waits:
+    if queued and queued.state == "running":
         if failure.exists():
             return state("failed", failure_reason(failure))
         assert sent is not None
@@ -174,54 +177,51 @@ def _missing(
         if any(states[name].state not in ("failed", "blocked") for name in before):
             return state("waiting", f"for its turn in job {sent.job}")
         progress = read_progress(store.work(step))
-        return state("running", numbers_text(progress) or queued.state.lower(), progress)
+        return state("running", numbers_text(progress) or queued.word.lower(), progress)
     if causes:
         return state("blocked", f"by {_cause(causes[0])}")
     if queued and queued.alive:
-        if queued.reason in ("Dependency", "None") and lost:
+        if queued.reason in (DEPENDENCY, "") and lost:
             assert sent is not None
             return state("waiting", f"for {', '.join(sorted({each.step for each in lost}))}")
-        if queued.reason == "Dependency" and sent and step.name in sent.others:
+        if queued.reason == DEPENDENCY and sent and step.name in sent.others:
             return state("waiting", f"for job {sent.others[step.name]} of another grid, which computes it")
-        return state("queued", "" if queued.reason == "None" else queued.reason)
+        return state("queued", queued.reason)
     if failure.exists():
         return state("failed", failure_reason(failure))
     if held:
         progress = read_progress(store.work(step))
         where = f"by process {held['pid']} on {held['host'].partition('/')[0]}"
         return state("running", f"{numbers_text(progress)} {where}".strip(), progress)
-    if queued and queued.state == "CANCELLED":
-        return state("cancelled", queued.reason if queued.reason.startswith("CANCELLED by") else "")
+    if queued and queued.state == "cancelled":
+        return state("cancelled", queued.reason)
     if queued:
-        return state("failed", f"its job ended as {queued.state} ({queued.reason}) and left no artifact: "
+        how = f" ({queued.reason})" if queued.reason else ""
+        return state("failed", f"its job ended as {queued.word}{how} and left no artifact: "
                      f"python -m src.logs {folder.name} {step.name}")
     if sent and not fault:
-        return state("failed", f"its job {sent.job} is gone, and SLURM knows no more of it")
+        return state("failed", f"its job {sent.job} is gone, and {scheduler(sent.scheduler).title} knows no more of it")
     if lost:
         return state("waiting" if fault else "not run", f"for {', '.join(sorted({each.step for each in lost}))}")
     return state("queued" if sent else "not run", f"job {sent.job}" if sent else "")
 
 
-def _report(folder: Path, sent: Sent | None, known: Mapping[str, Queued], fault: str | None) -> State:
+def _report(folder: Path, sent: Sent | None, known: Known, fault: str | None) -> State:
     job = sent.job if sent else None
-    queued = known.get(job) if job else None
+    queued = known.get(sent.key) if sent else None
     failure = failure_file(folder, REPORT)
-    if queued and queued.alive:
-        if not queued.waits:
-            return State(REPORT, "running", "", job)
-        waiting = queued.reason in ("Dependency", "None")
+    if queued and queued.state == "running":
+        return State(REPORT, "running", "", job)
+    if queued and queued.state == "waiting":
+        waiting = queued.reason in (DEPENDENCY, "")
         return State(REPORT, *(("waiting", "for all jobs") if waiting else ("queued", queued.reason)), job=job)
     if failure.exists():
         return State(REPORT, "failed", failure_reason(failure), job)
-    if queued and queued.state != "COMPLETED":
-        return State(REPORT, "cancelled" if queued.state == "CANCELLED" else "failed", queued.state, job)
+    if queued and queued.state != "done":
+        return State(REPORT, "cancelled" if queued.state == "cancelled" else "failed", queued.word, job)
     if (folder / "table.json").exists():
         return State(REPORT, "done", str(folder / "index.html"), job)
     return State(REPORT, "waiting" if fault else "not run", "", job)
-
-
-def _alive(known: Mapping[str, Queued], job: str) -> bool:
-    return job in known and known[job].alive
 
 
 def _cause(state: State) -> str:
@@ -250,7 +250,7 @@ def render(seen: Overview) -> RenderableType:
     counts = Counter(each.state for each in seen.steps)
     lines = [", ".join(f"{counts[word]} {word}" for word in STYLES if counts[word]) + f" of {len(seen.steps)} steps"]
     if seen.fault:
-        lines.append(f"SLURM cannot be asked ({seen.fault}): this is what the store tells")
+        lines.append(f"{seen.fault}: this is what the store tells")
     return Group(table, Text(""), *(Text(line, "bold") for line in lines))
 
 
@@ -275,7 +275,7 @@ def follow(folder: Path, console: Console) -> int:
                         console.print(Text(text, STYLES[each.state]), soft_wrap=True)
                     before[each.step] = now
                 if seen.fault and seen.fault != fault:
-                    console.print(f"SLURM cannot be asked: {seen.fault}", markup=False, highlight=False)
+                    console.print(seen.fault, markup=False, highlight=False)
                 fault = seen.fault
             if seen.over:
                 if seen.report.state == "done":

@@ -182,3 +182,30 @@ def numbers_text(numbers: Mapping[str, float | str]) -> str:
     if "hours_per_hour" in numbers:
         parts.append(f"{float(numbers['hours_per_hour']):,.0f} h/h")
     return "  ".join(parts)
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 job`, `2 jobs`"""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def ranges(jobs: Iterable[str]) -> str:
+    """`12-15, 17, 20_0-20_3` from the ids of jobs."""
+    runs: list[list[str]] = []
+    for job in jobs:
+        if runs and _follows(runs[-1][-1], job):
+            runs[-1].append(job)
+        else:
+            runs.append([job])
+    return ", ".join(run[0] if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def _follows(before: str, job: str) -> bool:
+    (stem, number), (next_stem, next_number) = _last_number(before), _last_number(job)
+    return stem == next_stem and "" not in (number, next_number) and int(next_number) == int(number) + 1
+
+
+def _last_number(job: str) -> tuple[str, str]:
+    """The id of a job without the number that it ends with, and that."""
+    number = re.search(r"\d*$", job)[0]  # type: ignore[index]
+    return job[: len(job) - len(number)], number

@@ -20,6 +20,7 @@ from hydra.core.override_parser.types import ChoiceSweep
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from launchers import cluster
 from src import config
 from src.grid.arguments import command_parser
 from src.grid.errors import ConfigError
@@ -30,7 +31,7 @@ from src.machine import hub
 from src.machine.finding import Finding, lines, note
 from src.machine.gpus import gpus
 from src.machine.requirements import answers, requirements
-from src.machine.services import is_slurm, slurm, wandb
+from src.machine.services import wandb
 from src.machine.settings import Gpu
 from src.machine.software import software
 from src.machine.sources import sources
@@ -50,10 +51,10 @@ def examine(composed: Row, launcher: dict[str, Any]) -> dict[str, list[Finding]]
     cache = hub.cache_folder() if gigabytes else None
     return {
         "software": software(cell, named != Gpu()),
-        "GPUs": gpus(cell, named, needed, asked, elsewhere=is_slurm(launcher)),
+        "GPUs": gpus(cell, named, needed, asked, elsewhere="scheduler" in launcher),
         "data and models": found or [note("nothing is downloaded")],
         "disk": storage(plan, store.root, needed, cache, gigabytes),
-        "cluster": slurm(launcher),
+        "cluster": cluster.findings(launcher),
         "tracking": wandb(cell["tracker"]),
     }
 

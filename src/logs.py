@@ -9,13 +9,13 @@ from collections.abc import Sequence
 
 from hydra.errors import CompactHydraException
 
+from launchers.base import scheduler
 from launchers.resources import REPORT
-from launchers.slurm import read_sent
+from launchers.sent import read_sent
 from launchers.states import find_grid
 from src.grid.arguments import grid_parser, matching
 from src.grid.errors import ConfigError
 from src.grid.execute import log_file
-from src.grid.job import jobs_folder
 from src.grid.plan import Plan
 
 
@@ -36,8 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     (name,) = matches
     files = [log_file(folder, name)]
-    jobs = [sent.job for sent in read_sent(folder) if name in sent.steps]
-    files += [file for job in jobs for file in sorted(jobs_folder(folder).glob(f"{job}_*log.out"))]
+    sent = [each for each in read_sent(folder) if name in each.steps]
+    files += [file for each in sent for file in scheduler(each.scheduler).output(folder, each.job)]
     found = [file for file in files if file.exists()]
     if not found:
         print(f"{name} has left no output yet ({files[0]})", file=sys.stderr)

@@ -1,6 +1,6 @@
 """Submit again what a grid lacks: `python -m src.retry GRID [hydra.launcher.KEY=VALUE ...]`
 
-What failed, was cancelled or was blocked goes to SLURM once more, with the source as it is now; nothing else is run.
+What failed, was cancelled or was blocked is submitted once more, with the source as it is now; nothing else is run.
 Rows in which a step left a traceback are composed anew, so that a mended setting counts, and what has changed in them
 is printed; every other row keeps the settings that it was submitted with, and with --frozen all do. The launcher's
 settings are those of the last submission, changed by what is given: hydra.launcher.resources.train.minutes=480.
@@ -17,9 +17,11 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from yaml import YAMLError
 
+from launchers.base import Scheduler, scheduler
 from launchers.resources import Settings
-from launchers.slurm import read_sent, submit
+from launchers.sent import read_sent, settings_file
 from launchers.states import find_grid, follow
+from launchers.submission import submit
 from src.config import typed
 from src.grid.arguments import grid_parser
 from src.grid.cell import Row, compose
@@ -42,10 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console() if sys.stdout.isatty() else Console(width=200)
     try:
         folder = find_grid(given.grid, given.outputs)
-        settings = last_settings(folder, given.settings)
+        used, settings = last_submission(folder, given.settings)
         plan, store = Plan.load(folder / "plan.json"), Store(folder.parents[1] / "store")
         rows = [row if given.frozen else mended(row, store, folder, console) for row in plan.rows]
-        submit(make_plan(rows, store), store, folder, settings, console)
+        submit(make_plan(rows, store), store, folder, used, settings, console)
         if settings.wait:
             return follow(folder, console)
     except CompactHydraException as error:
@@ -54,21 +56,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def last_settings(folder: Path, given: Sequence[str]) -> Settings:
-    """The launcher's settings of the last submission, with what is given. Raises ConfigError."""
+def last_submission(folder: Path, given: Sequence[str]) -> tuple[Scheduler, Settings]:
+    """The scheduler and the launcher's settings of the last submission, with what is given. Raises ConfigError."""
     sent = read_sent(folder)
     if not sent:
-        raise ConfigError(f"{folder.name} was not submitted to SLURM: run its command again, it goes on where it was")
+        raise ConfigError(f"{folder.name} was not submitted to a scheduler: run its command again, it goes on "
+                          "where it was")  # fmt: skip
     for one in given:
         if not one.startswith(PREFIX) or "=" not in one:
             raise ConfigError(f"{one} is no setting of the launcher, written as {PREFIX}KEY=VALUE; "
                               "to change another one, give the grid's own command again")  # fmt: skip
-    kept = json.loads((folder / "submissions" / str(sent[-1].submission) / "launcher.json").read_text(encoding="utf-8"))
+    kept = json.loads(settings_file(folder, sent[-1].submission).read_text(encoding="utf-8"))
+    used = scheduler(sent[-1].scheduler)
     try:
         changes = OmegaConf.from_dotlist([one.removeprefix(PREFIX) for one in given])
     except (YAMLError, OmegaConfBaseException) as error:
         raise ConfigError(f"{' '.join(given)}: {' '.join(str(error).split())}") from None
-    return typed(Settings, OmegaConf.to_container(OmegaConf.merge(kept, changes)), PREFIX.rstrip("."))
+    changed_settings = OmegaConf.to_container(OmegaConf.merge(kept, changes))
+    return used, typed(used.settings, changed_settings, PREFIX.rstrip("."))
 
 
 def mended(row: Row, store: Store, folder: Path, console: Console) -> Row:

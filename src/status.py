@@ -1,9 +1,9 @@
 """Where every step of a grid stands: `python -m src.status [GRID] [--watch | --json]`
 
 GRID is the name of a folder in outputs/grids, the beginning of one, or a path; the latest grid if it is left out.
-States: cached, done, running, queued (with SLURM's reason), waiting (for another step), failed, blocked (by a step that
-failed), cancelled, not run. --watch stays until nothing is going on any more, and exits with 1 if a step is missing
-then.
+States: cached, done, running, queued (with the scheduler's reason), waiting (for another step), failed, blocked (by a
+step that failed), cancelled, not run. --watch stays until nothing is going on any more, and exits with 1 if a step is
+missing then.
 """
 
 import json

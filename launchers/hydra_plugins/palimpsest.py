@@ -1,6 +1,6 @@
 """Our plugins under the namespace in which Hydra looks for them (no `__init__.py` may stand beside this file)."""
 
-from launchers import local, slurm, sweeper
+from launchers import cluster, local, sweeper
 
 
 class LocalLauncher(local.LocalLauncher):
@@ -11,5 +11,5 @@ class GridSweeper(sweeper.GridSweeper):
     """`hydra/sweeper=grid`"""
 
 
-class SlurmLauncher(slurm.SlurmLauncher):
-    """`hydra/launcher=slurm`"""
+class SchedulerLauncher(cluster.SchedulerLauncher):
+    """`hydra/launcher=NAME` of a scheduler in launchers/NAME"""

@@ -138,7 +138,7 @@ def run_recorded(
         if task and task.size > 1:
             where = f"rank {task.rank} on {os.uname().nodename}\n"
             if LOST_PEER.search(str(error)):
-                time.sleep(PEER_SECONDS)  # SLURM ends this rank meanwhile, because of the other
+                time.sleep(PEER_SECONDS)  # the scheduler ends this rank meanwhile, because of the other
         record_failure(file, where + traceback.format_exc())
         return False
     return True

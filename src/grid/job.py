@@ -1,9 +1,9 @@
-"""What a SLURM job runs, once in each of its tasks: the steps that were given to it, in order, each in a child process.
+"""What a scheduler's job runs, once in each of its tasks: the steps that were given to it, in order, each in a child.
 
-Exit codes tell the job's script what to do. 0: all are in the store. 1: a step failed and left its traceback, or one
+Exit codes tell the scheduler what to do. 0: all are in the store. 1: a step failed and left its traceback, or one
 that it needs is missing. REQUEUE: the time limit is near, and what can be saved is saved. STOPPED: asked to end by
-somebody else. 128 + N: a process was killed by signal N. After the last three the script puts the job back into the
-queue, unless SLURM has ended it already; a job that gets no further between two requeues fails.
+somebody else. 128 + N: a process was killed by signal N. After the last three the job goes back into the
+queue, unless the scheduler has ended it already; a job that gets no further between two requeues fails.
 """
 
 import json
@@ -13,14 +13,14 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from src.grid.context import STOPPED, reached
 from src.grid.execute import Watch, failure_file, record_failure, unwatched, work_on
-from src.grid.lease import this_job, this_restart
+from src.grid.place import Place
 from src.grid.plan import Plan
 from src.grid.processes import ending, fork_server
 from src.grid.ranks import Task
@@ -30,12 +30,12 @@ log = logging.getLogger(__name__)
 
 REQUEUE = 75
 WARNING = signal.SIGUSR2
-"""What SLURM sends some time before the limit."""
+"""What the scheduler sends some time before the limit."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """Called by submitit on the node."""
+    """Called by each task of the job."""
 
     plan: Path
     """The frozen plan of this submission."""
@@ -44,24 +44,29 @@ class Job:
     steps: tuple[str, ...]
     """Names, in an order in which they can be run."""
     checkpoint_seconds: float
+    place: Callable[[], Place | None]
+    """Tells in a task which one it is."""
     watch: Watch = unwatched
     """Entered in rank 0's task while a step is computed."""
 
     def __call__(self) -> None:
         """Compute the steps that are not in the store. Exits with a code other than 0 if any is missing afterwards."""
+        place = self.place()
+        assert place is not None, "a Job runs inside of a scheduler's job"
+        place.enter()
         try:
-            self._run()
+            self._run(place)
         except Exception:  # of this process, not of a step: without a note it would be taken for a killed rank
-            where = f"rank {os.environ.get('SLURM_PROCID', '0')} on {os.uname().nodename}\n"
+            where = f"rank {place.rank} on {os.uname().nodename}\n"
             unfinished = [name for name in self.steps if not (self.store / name / "manifest.json").exists()]
             record_failure(failure_file(self.grid, [*unfinished, *self.steps][0]), where + traceback.format_exc())
             raise
 
-    def _run(self) -> None:
+    def _run(self, place: Place) -> None:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
-        task = Task.of_slurm(jobs_folder(self.grid))
+        task = Task.at(place, jobs_folder(self.grid))
         for wish in (signal.SIGTERM, WARNING):
-            signal.signal(wish, signal.SIG_IGN)  # the fork server inherits it: SLURM signals every process of a job
+            signal.signal(wish, signal.SIG_IGN)  # inherited by the fork server: schedulers signal all processes of a job
         plan, store = Plan.load(self.plan), Store(self.store)
         steps = [plan[name] for name in self.steps]
         # what rank 0 finds to do is what all do
@@ -73,9 +78,9 @@ class Job:
         if task.rank == 0 and missing:
             for step in missing:
                 failure_file(self.grid, step.name).unlink(missing_ok=True)
-            place = [len(steps) - len(missing), reached(store.work(missing[0]))]
-            self._record(task, {"restart": this_restart(), "host": os.uname().nodename, "reached": place})
-            fault = stuck(read_attempts(self.grid, _own_job()))
+            start = [len(steps) - len(missing), reached(store.work(missing[0]))]
+            self._record(place, {"restart": place.restart, "host": os.uname().nodename, "reached": start})
+            fault = stuck(read_attempts(self.grid, place.job))
             if fault:
                 record_failure(failure_file(self.grid, missing[0].name), f"{missing[0].name}: {fault}")
                 log.error(fault)
@@ -97,26 +102,26 @@ class Job:
                 continue
             if signals.received or ended == STOPPED:
                 why = signals.received.name if signals.received else "SIGTERM"
-                self._record(task, {"end": f"stopped by {why}", "own": signals.received == WARNING})
+                self._record(place, {"end": f"stopped by {why}", "own": signals.received == WARNING})
                 # any code but 0 ends the other tasks, and rank 0 may still be writing
                 sys.exit(0 if task.rank > 0 else REQUEUE if signals.received == WARNING else STOPPED)
             if ended != 1:
-                self._record(task, {"end": f"rank {task.rank} on {os.uname().nodename} {ending(ended)}", "own": True})
+                self._record(place, {"end": f"rank {task.rank} on {os.uname().nodename} {ending(ended)}", "own": True})
                 sys.exit(128 - ended if ended < 0 else 128 + signal.SIGKILL)
             code = 1
         if code:
             sys.exit(code)
 
-    def _record(self, task: Task, note: dict[str, Any]) -> None:
+    def _record(self, place: Place, note: dict[str, Any]) -> None:
         """Note a start or an end of this job; each rank has a file of its own."""
-        file = attempts_file(self.grid, _own_job(), task.rank)
+        file = attempts_file(self.grid, place.job, place.rank)
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"at": time.time(), **note}) + "\n")
 
 
 class Signals:
-    """Hands the wishes of SLURM on to the child that computes."""
+    """Hands the wishes of the scheduler on to the child that computes."""
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
@@ -160,12 +165,6 @@ def stuck(notes: Sequence[dict[str, Any]]) -> str | None:
         "hydra.launcher.checkpoint_minutes; if a process was killed: look at its memory. "
         f"Last end on record: {ends[-1]['end'] if ends else 'none, it was killed at once'}"
     )
-
-
-def _own_job() -> str:
-    job = this_job()
-    assert job is not None, "a Job runs inside of a job of SLURM"
-    return job
 
 
 def jobs_folder(grid: Path) -> Path:

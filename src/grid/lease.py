@@ -4,7 +4,7 @@ A lease is a numbered file `lease.N` in the step's work folder; N is the attempt
 until it is marked as released or is stale. Taking it means to hard-link `lease.N+1`, which only one process can do, so
 that a take-over needs no lock and a process that dies at any moment leaves a state that the next one understands.
 
-A lease is stale when its process is dead (same host: pid and start time are compared), when SLURM has started the
+A lease is stale when its process is dead (same host: pid and start time are compared), when a scheduler has started the
 holder's job again (a job has one start at a time: what is left of the one before is being killed), or, for any other
 process of another host, when its heartbeat (the file's modification time) has not moved for `limit` seconds while it
 was being watched: no clocks of two machines are compared.
@@ -23,6 +23,8 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from src.grid.place import here
 
 log = logging.getLogger(__name__)
 
@@ -54,19 +56,6 @@ def started(pid: int) -> str | None:
         return None if fields[0] in "ZX" else f"{boot}:{fields[19]}"
     listing = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
     return listing.stdout.strip() or None
-
-
-def this_job() -> str | None:
-    """This process's SLURM job as squeue shows it, `12` or `12_3` for an element of an array; None outside of a job."""
-    env = os.environ
-    if "SLURM_ARRAY_JOB_ID" in env:
-        return f"{env['SLURM_ARRAY_JOB_ID']}_{env['SLURM_ARRAY_TASK_ID']}"
-    return env.get("SLURM_JOB_ID")
-
-
-def this_restart() -> int:
-    """How often this process's job was requeued before."""
-    return int(os.environ.get("SLURM_RESTART_COUNT", "0"))
 
 
 class Lease:
@@ -150,7 +139,8 @@ def holder(work: Path) -> dict[str, Any] | None:
 def _free(record: dict[str, Any], silence: float, limit: float) -> bool:
     if record.get("released"):
         return True
-    if record.get("job") and record["job"] == this_job() and record["restart"] < this_restart():
+    own = here()
+    if own and (record.get("scheduler"), record.get("job")) == (own.scheduler, own.job) and record["restart"] < own.restart:
         return True
     if record["host"] == this_host():
         return started(record["pid"]) != record["start"]
@@ -161,7 +151,9 @@ def _take(work: Path, attempt: int) -> Lease | None:
     """Create `lease.attempt`, or None if another process was faster."""
     target = _file(work, attempt)
     own = {"host": this_host(), "pid": os.getpid(), "start": started(os.getpid())}
-    record = {**own, "job": this_job(), "restart": this_restart(), "attempt": attempt}
+    place = here()
+    job = {name: getattr(place, name, None) for name in ("scheduler", "job", "restart")}
+    record = {**own, **job, "attempt": attempt}
     try:
         temporary = _write(work, record)
         try:

@@ -1,7 +1,7 @@
 """The processes that compute one step together: this one alone, several that are started here, or the tasks of a job.
 
-torch.distributed finds its way by RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, which are set here. Under
-srun the tasks come first and the step follows: rank 0 takes the lease and says in a file what is to be done and where
+torch.distributed finds its way by RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, which are set here. In a
+job the tasks come first and the step follows: rank 0 takes the lease and says in a file what is to be done and where
 to meet; the others wait for that file.
 """
 
@@ -25,7 +25,7 @@ from src.grid.context import STOPPED, Context, deferred_stop
 from src.grid.devices import VISIBLE
 from src.grid.errors import StepError
 from src.grid.files import write_whole
-from src.grid.lease import this_job, this_restart
+from src.grid.place import Place
 from src.grid.processes import ending, enter_child
 from src.grid.step import Step
 
@@ -67,7 +67,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Task:
-    """This process as one of those that srun started for a step."""
+    """This process as one of those that a scheduler started for a step."""
 
     rank: int
     size: int
@@ -76,14 +76,11 @@ class Task:
     """The file in which rank 0 invites the others; of this start of this job alone."""
 
     @classmethod
-    def of_slurm(cls, folder: Path) -> "Task":
-        """From SLURM's environment. A task that is bound to one GPU sees it as its first."""
-        env = os.environ
-        local_rank = int(env.get("SLURM_LOCALID", "0"))
-        if len(env.get("CUDA_VISIBLE_DEVICES", ",").split(",")) == 1:
-            local_rank = 0
-        meeting = folder / f"meeting-{this_job()}-{this_restart()}.json"
-        return cls(int(env.get("SLURM_PROCID", "0")), int(env.get("SLURM_NTASKS", "1")), local_rank, meeting)
+    def at(cls, place: Place, folder: Path) -> "Task":
+        """From the place of this process; the ranks meet in `folder`. A task that sees one GPU has it as its first."""
+        alone = len(os.environ.get(VISIBLE, ",").split(",")) == 1
+        meeting = folder / f"meeting-{place.job}-{place.restart}.json"
+        return cls(place.rank, place.size, 0 if alone else place.local_rank, meeting)
 
     def invite(self, call: Call | None) -> None:
         """Rank 0: tell the others what is to be done; None: nothing."""

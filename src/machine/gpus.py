@@ -36,7 +36,7 @@ def gpus(
     if len(devices) < ranks:
         many = "a GPU" if ranks == 1 else f"{ranks} GPUs"
         told.append(no(f"{many} for train.ranks={ranks}; there are {len(devices)}",
-                       "run it on a machine that has, or hand it to a cluster that has (hydra/launcher=slurm_gpu)" + (
+                       "run it on a machine that has, or hand it to a cluster that has (another hydra/launcher)" + (
                            "" if ranks == 1 else ", or set train.ranks")))  # fmt: skip
     ahead = [each for each in needed if not each.cached], [each for each in asked if not each.cached]
     return told + _each(devices[:ranks], cell, _most(*ahead))

@@ -123,7 +123,8 @@ def test_the_response_to_a_question_keeps_its_line_breaks(tmp_path: Path) -> Non
 
 
 def test_instructions_are_drawn_by_the_seed(tiny_units: Path) -> None:
-    asked = [[talk[0]["content"] for talk in SETS["tts"].conversations(tiny_units / "tts.jsonl", seed)] for seed in (0, 0, 1)]
+    made = (SETS["tts"].conversations(tiny_units / "tts.jsonl", seed) for seed in (0, 0, 1))
+    asked = [[talk[0]["content"] for talk in talks] for talks in made]
     assert asked[0] == asked[1] != asked[2]
     assert all(any(text.startswith(i) for i in prompts.TTS_INSTRUCTIONS) for text in asked[0])
 

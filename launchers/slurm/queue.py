@@ -4,7 +4,9 @@ import re
 import subprocess
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import Any
+
+from launchers.base import Queued, SchedulerError
 
 AWAY = re.compile(
     r"unable to contact slurm controller|socket timed out|connection refused|connection reset|connection timed out"
@@ -16,41 +18,18 @@ PAUSE = 2.0
 """Seconds between two tries."""
 HELD = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
 """States of a job that does not run, and may."""
-ENDED = {
-    "COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "DEADLINE", "OUT_OF_MEMORY",
-}  # fmt: skip
+FAILED = {"FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "DEADLINE", "OUT_OF_MEMORY"}
+UNREACHABLE = "SLURM's controller cannot be reached"
 
 
-class Unreachable(Exception):
-    """SLURM's controller does not answer."""
-
-
-@dataclass(frozen=True)
-class Queued:
-    """A job as SLURM knows it."""
-
-    id: str
-    """`12`, or `12_3` for an element of an array."""
-    state: str
-    """SLURM's own word: PENDING, RUNNING, COMPLETED ..."""
-    reason: str = ""
-    """Why it is pending, or how it ended."""
-
-    @property
-    def waits(self) -> bool:
-        """Whether it is in the queue."""
-        return self.state in HELD
-
-    @property
-    def alive(self) -> bool:
-        """Whether it runs or may still run."""
-        return self.state not in ENDED
+class Failed(SchedulerError):
+    """A command of SLURM ended with an error."""
 
 
 def ask(*command: str, patience: float = 0.0) -> str:
     """What the command prints, tried for `patience` seconds while the controller is away.
 
-    Raises Unreachable then, FileNotFoundError if there is no such command, CalledProcessError if it fails otherwise.
+    Raises SchedulerError then, or if there is no such command; Failed if the command fails otherwise.
     """
     deadline = time.monotonic() + patience
     while True:
@@ -61,10 +40,13 @@ def ask(*command: str, patience: float = 0.0) -> str:
             said = done.stderr
         except subprocess.TimeoutExpired:
             said = "connection timed out"
+        except FileNotFoundError:
+            missing = f"there is no {command[0]} on the PATH: run this where SLURM's commands are"
+            raise SchedulerError(missing) from None
         if not AWAY.search(said):
-            raise subprocess.CalledProcessError(done.returncode, command, done.stdout, said)
+            raise Failed(f"{command[0]} failed: {' '.join(said.split())}")
         if time.monotonic() >= deadline:
-            raise Unreachable(" ".join(said.split()) or f"{command[0]} does not answer")
+            raise SchedulerError(f"{UNREACHABLE}: {' '.join(said.split())}")
         time.sleep(PAUSE)
 
 
@@ -75,11 +57,11 @@ def queue(ids: Iterable[str], patience: float = 0.0) -> dict[str, Queued]:
         return {}
     try:
         told = ask("squeue", "-h", "-r", "-t", "all", "-j", _listed(wanted), "-o", "%i|%T|%r", patience=patience)
-    except subprocess.CalledProcessError as error:
-        if "invalid job id" in error.stderr.lower():  # it knows none of them any more
+    except Failed as error:
+        if "invalid job id" in str(error).lower():  # it knows none of them any more
             return {}
         raise
-    found = [Queued(*line.split("|", 2)) for line in told.splitlines() if line.count("|") >= 2]
+    found = [_queued(*line.split("|", 2)) for line in told.splitlines() if line.count("|") >= 2]
     return {job.id: job for job in found if job.id in wanted}
 
 
@@ -90,15 +72,26 @@ def accounted(ids: Iterable[str]) -> dict[str, Queued]:
         return {}
     try:
         told = ask("sacct", "-n", "-P", "-X", "-j", _listed(wanted), "-o", "JobID,State,ExitCode")
-    except (OSError, subprocess.CalledProcessError, Unreachable):
+    except (OSError, SchedulerError):
         return {}
     found = {}
     for line in told.splitlines():
         job, state, code = line.split("|")
         exited, _, killed = code.partition(":")
         how = f"signal {killed}" if killed not in ("", "0") else f"exit code {exited}"
-        found[job] = Queued(job, state.split()[0], state if " by " in state else how)
+        found[job] = _queued(job, state, how)
     return {job: told for job, told in found.items() if job in wanted}
+
+
+def _queued(job: str, said: str, reason: str) -> Queued:
+    """A job from SLURM's words; `said` may tell by whom it was cancelled: `CANCELLED by 1000`."""
+    word, _, by = said.partition(" ")
+    if word == "CANCELLED":
+        return Queued(job, "cancelled", word, said if by.startswith("by ") else "")
+    state: Any = (
+        "waiting" if word in HELD else "done" if word == "COMPLETED" else "failed" if word in FAILED else "running"
+    )
+    return Queued(job, state, word, "" if reason == "None" else reason)
 
 
 def _listed(jobs: Iterable[str]) -> str:
