@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from launchers.resources import Resources, Settings
-from src.config import require
+from src.checks import check_setting
 from src.grid.place import Place
 from src.machine.finding import Finding
 
@@ -121,6 +121,7 @@ def scheduler_names() -> list[str]:
 
 def scheduler(name: str) -> Scheduler:
     """The scheduler in launchers/`name`. Raises ConfigError if there is none."""
-    require(name in scheduler_names(), "hydra.launcher.scheduler", name, f"one of {', '.join(scheduler_names())}")
+    known = scheduler_names()
+    check_setting(name in known, "hydra.launcher.scheduler", name, f"one of {', '.join(known)}")
     made: Scheduler = importlib.import_module(f"launchers.{name}").Scheduler()
     return made

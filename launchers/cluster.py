@@ -15,8 +15,7 @@ from launchers.resources import Settings, cost
 from launchers.sent import read_sent
 from launchers.submission import submit
 from launchers.view import counted, duration, plan_table, run_name, shards
-from src.config import typed
-from src.grid.bodies import BODIES
+from src.grid.typed import typed
 from src.machine.finding import Finding, no, note, ok
 
 
@@ -35,7 +34,7 @@ class SchedulerLauncher(GridLauncher):
 
     def fault(self, grid: Grid) -> str | None:
         """Jobs that compute with a model for which a GPU is named, and get none."""
-        kinds = dict.fromkeys(entry.step.kind for entry in grid.plan.missing() if BODIES[entry.step.kind].gpu)
+        kinds = dict.fromkeys(entry.step.kind for entry in grid.plan.missing() if entry.step.gpu)
         without = [kind for kind in kinds if not self.settings.of_kind(kind).gpus_per_node]
         if not without or not any(row.config.get("gpu") for row in grid.plan.rows):
             return None

@@ -20,14 +20,19 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.console import Console
 
 from launchers.needs import needs_table, verdict
-from src.config import compose, local_paths, require, typed
-from src.grid.cell import Row, row
+from src.checks import check_setting
+from src.config import compose, local_paths
 from src.grid.errors import ConfigError
 from src.grid.execute import failure_file, record_failure
 from src.grid.plan import Plan, make_plan
+from src.grid.row import Row
 from src.grid.step import canonical
 from src.grid.store import Store
-from src.train.requirements import Gpu, answers, refusal, requirements
+from src.grid.typed import typed
+from src.machine.refusals import refusal
+from src.machine.requirements import answers, requirements
+from src.machine.settings import Gpu
+from src.recipe import row
 
 
 class GridLauncher(Launcher):
@@ -94,10 +99,7 @@ class GridLauncher(Launcher):
 def named_gpu(given: object) -> Gpu:
     """`hydra.launcher.gpu`, checked; null, or null in a field, leaves it to the cells' `gpu`. Raises ConfigError."""
     plain = OmegaConf.to_container(given) if OmegaConf.is_config(given) else given
-    gpu = typed(Gpu, plain or {}, "hydra.launcher.gpu")
-    enough = gpu.memory_gb is None or gpu.memory_gb > 0
-    require(enough, "hydra.launcher.gpu.memory_gb", gpu.memory_gb, "greater than 0, or null")
-    return gpu
+    return typed(Gpu, plain or {}, "hydra.launcher.gpu")
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def prepare(context: HydraContext, config: DictConfig, overrides: Sequence[Seque
         cells.append(cell)
         made = replace(row(cell), overrides=tuple(cell_overrides))
         for setting, path in local_paths({key: made.config[key] for key in ("data", "speech", "model")}):
-            require(path.exists(), setting, str(path), "a file or folder that exists")
+            check_setting(path.exists(), setting, str(path), "a file or folder that exists")
         if made not in rows:
             rows.append(made)
     outputs = {str(cell.get("outputs", "outputs")) for cell in cells}
@@ -135,7 +137,17 @@ def prepare(context: HydraContext, config: DictConfig, overrides: Sequence[Seque
     root = Path(outputs.pop())
     store = Store(root / "store")
     folder = root / "grids" / _folder_name(names.pop() or grid_name(rows))
-    return Grid(make_plan(rows, store), store, folder, any(cell.get("plan_only", False) for cell in cells), cells)
+    plan_only = any(cell.get("plan_only", False) for cell in cells)
+    return Grid(make_plan(rows, store, recompute(cells)), store, folder, plan_only, cells)
+
+
+def recompute(cells: Sequence[DictConfig]) -> list[str]:
+    """The kinds of steps that are to be computed anew. Raises ConfigError if the cells do not agree."""
+    told = [cell.get("recompute") or [] for cell in cells]
+    wished = {tuple([each] if isinstance(each, str) else each) for each in told}
+    if len(wished) > 1:
+        raise ConfigError("recompute must be the same in all cells of a grid")
+    return list(wished.pop())
 
 
 def _folder_name(name: object) -> str:

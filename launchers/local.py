@@ -26,16 +26,16 @@ from rich.console import Console
 from launchers.base import scheduler, scheduler_names
 from launchers.grid import Grid, GridLauncher, freeze, named_gpu, point_latest, write_report
 from launchers.view import View, duration, plan_table
-from src.grid.bodies import BODIES, Body
 from src.grid.devices import VISIBLE, visible
 from src.grid.errors import ConfigError
 from src.grid.execute import Watch, failure_file, failure_reason, log_file, unwatched, work_on
-from src.grid.plan import Entry, Plan, alone
+from src.grid.plan import Entry, Plan
 from src.grid.processes import ending, fork_server
 from src.grid.store import Store
+from src.machine.refusals import refusal
+from src.machine.requirements import answers, requirements
 from src.machine.software import packages_asked_for
 from src.report.stream import streamed
-from src.train.requirements import answers, refusal, requirements
 
 Process = ForkServerProcess | SpawnProcess
 
@@ -78,7 +78,7 @@ class LocalLauncher(GridLauncher):
         wanting = [found for row in rows for found in packages_asked_for(row.config) if found.state == "no"]
         if wanting:
             return f"{wanting[0].text}: {wanting[0].remedy}"
-        wide = [entry.step for entry in grid.plan.missing() if BODIES[entry.step.kind].gpu]
+        wide = [entry.step for entry in grid.plan.missing() if entry.step.gpu]
         if not wide or self.gpus == 0:
             return None
         if not self.devices:
@@ -164,7 +164,6 @@ def run_plan(
     grid: Path,
     workers: int,
     console: Console,
-    bodies: Mapping[str, Body] = BODIES,
     watch: Watch = unwatched,
     devices: Sequence[str] | None = None,
 ) -> Outcome:
@@ -179,11 +178,11 @@ def run_plan(
     running: dict[str, Process] = {}
     if not waiting:
         return outcome
-    if any(bodies[entry.step.kind].needs for entry in waiting.values()):
+    if any(entry.step.needs for entry in waiting.values()):
         console.print("loading the libraries, once for all workers", style="dim", highlight=False)
     if devices is not None and not devices:
         os.environ[VISIBLE] = ""  # for the fork server, too: DeepSpeed looks for a GPU when it is imported
-    forking = fork_server((bodies[e.step.kind] for e in waiting.values()), grid / "logs" / "libraries.log")
+    forking = fork_server((entry.step for entry in waiting.values()), grid / "logs" / "libraries.log")
     spawning = multiprocessing.get_context("spawn")  # for steps that need not wait for the fork server's imports
     free = workers
     idle = list(devices or ())
@@ -195,21 +194,21 @@ def run_plan(
                 queued = False
                 for name in _ready(waiting, running):
                     step = plan[name]
-                    if alone(step) and any(alone(plan[other]) for other in running):
+                    if step.alone and any(plan[other].alone for other in running):
                         continue
                     width = min(step.ranks, workers)
                     if width > free:
                         break  # and nothing less urgent goes first: a step of many ranks would wait for ever
-                    cards = step.ranks if devices and bodies[step.kind].gpu else 0
+                    cards = step.ranks if devices and step.gpu else 0
                     if cards and (queued or cards > len(idle)):
                         queued = True  # for the same reason; what needs no GPU goes on
                         continue
                     lent[name], idle = idle[:cards], idle[cards:]
                     seen = None if devices is None else ",".join(lent[name])
-                    context = forking if bodies[step.kind].needs else spawning
+                    context = forking if step.needs else spawning
                     watches[name] = watched.enter_context(ExitStack())
                     watches[name].enter_context(watch(step))
-                    arguments = {"bodies": bodies, "devices": seen}
+                    arguments = {"devices": seen}
                     process = context.Process(target=work_on, args=(step, store, grid), kwargs=arguments, name=name)
                     process.start()
                     running[name] = process

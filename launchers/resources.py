@@ -5,8 +5,9 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Self
 
 from launchers.bundles import Bundle
-from src.config import require, typed
-from src.grid.bodies import BODIES
+from src.checks import check_setting, require
+from src.grid.typed import typed
+from src.steps import kinds
 
 REPORT = "report"
 """The name of the report among the steps of a grid."""
@@ -24,12 +25,11 @@ class Resources:
     minutes: int = 60
     """Time limit."""
 
-    def check(self, kind: str) -> None:
-        section = f"hydra.launcher.resources.{kind}"
+    def __post_init__(self) -> None:
         for name in ("nodes", "cpus_per_task", "minutes"):
-            require(getattr(self, name) >= 1, f"{section}.{name}", getattr(self, name), "at least 1")
-        require(self.gpus_per_node >= 0, f"{section}.gpus_per_node", self.gpus_per_node, "at least 0")
-        require(self.mem_gb > 0, f"{section}.mem_gb", self.mem_gb, "greater than 0")
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        require(self.gpus_per_node >= 0, "gpus_per_node", self.gpus_per_node, "at least 0")
+        require(self.mem_gb > 0, "mem_gb", self.mem_gb, "greater than 0")
 
     def joined(self, other: "Resources") -> Self:
         """Enough for both, one after the other."""
@@ -53,14 +53,14 @@ class Settings:
     """What `resources` is checked against."""
 
     def __post_init__(self) -> None:
-        kinds = ["default", *BODIES, REPORT]
+        known = ["default", *kinds(), REPORT]
         for kind, own in self.resources.items():
-            require(kind in kinds, "hydra.launcher.resources", kind, f"one of {', '.join(kinds)}")
-            require(own is None or isinstance(own, dict), f"hydra.launcher.resources.{kind}", own, "settings in braces")
-        for kind in kinds:
-            self.of_kind(kind).check(kind)
+            require(kind in known, "resources", kind, f"one of {', '.join(known)}")
+            require(own is None or isinstance(own, dict), f"resources.{kind}", own, "settings in braces")
+        for kind in known:
+            self.of_kind(kind)
         for name in ("pack_minutes", "checkpoint_minutes"):
-            require(getattr(self, name) >= 0, f"hydra.launcher.{name}", getattr(self, name), "at least 0")
+            require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
 
     def of_kind(self, kind: str) -> Resources:
         """The resources of one kind of step."""
@@ -75,20 +75,21 @@ class Settings:
             first = first.joined(other)
         section = f"hydra.launcher.resources.{bundle.kinds[0]}"
         if bundle.kinds[0] != "train":
-            require(first.nodes == 1, f"{section}.nodes", first.nodes, "1, for there is one task")
+            check_setting(first.nodes == 1, f"{section}.nodes", first.nodes, "1, for there is one task")
             return first
-        require(bundle.ranks % first.nodes == 0, "train.ranks", bundle.ranks,
-                f"a multiple of {section}.nodes={first.nodes}")  # fmt: skip
+        right = f"a multiple of {section}.nodes={first.nodes}"
+        check_setting(bundle.ranks % first.nodes == 0, "train.ranks", bundle.ranks, right)
         tasks = bundle.ranks // first.nodes
-        require(first.gpus_per_node in (0, tasks), f"{section}.gpus_per_node", first.gpus_per_node,
-                f"0 or {tasks}, for train.ranks={bundle.ranks} puts as many on a node")  # fmt: skip
+        right = f"0 or {tasks}, for train.ranks={bundle.ranks} puts as many on a node"
+        check_setting(first.gpus_per_node in (0, tasks), f"{section}.gpus_per_node", first.gpus_per_node, right)
         return first
 
     @property
     def of_report(self) -> Resources:
         """The resources of the report."""
         own = self.of_kind(REPORT)
-        require(own.nodes == 1, f"hydra.launcher.resources.{REPORT}.nodes", own.nodes, "1, for there is one task")
+        section = f"hydra.launcher.resources.{REPORT}"
+        check_setting(own.nodes == 1, f"{section}.nodes", own.nodes, "1, for there is one task")
         return own
 
 

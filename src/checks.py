@@ -3,6 +3,8 @@
 
 from typing import Any
 
+from src.grid.errors import ConfigError
+
 
 def require(condition: bool, name: str, value: Any, right: str) -> None:
     """Raise ValueError("<name> is <value>; it must be <right>") unless the condition holds."""
@@ -22,3 +24,9 @@ def share(settings: Any, *names: str) -> None:
     for name in names:
         value = getattr(settings, name)
         require(0 <= value <= 1, name, value, "between 0 and 1")
+
+
+def check_setting(condition: bool, name: str, value: Any, right: str) -> None:
+    """The same outside of a class of settings: raise ConfigError. name: the whole name, as a user writes it."""
+    if not condition:
+        raise ConfigError(f"{name} is {value!r}; it must be {right}")

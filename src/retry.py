@@ -22,14 +22,15 @@ from launchers.resources import Settings
 from launchers.sent import read_sent, settings_file
 from launchers.states import find_grid, follow
 from launchers.submission import submit
-from src.config import typed
 from src.grid.arguments import grid_parser
-from src.grid.cell import Row, compose
 from src.grid.errors import ConfigError
 from src.grid.execute import failure_file
 from src.grid.plan import Plan, make_plan
+from src.grid.row import Row
 from src.grid.step import closure
 from src.grid.store import Store
+from src.grid.typed import typed
+from src.recipe import compose
 from src.why import changed
 
 PREFIX = "hydra.launcher."

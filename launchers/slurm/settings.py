@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from launchers import resources
-from src.config import require
+from src.checks import require
 
 
 @dataclass(frozen=True)
@@ -43,4 +43,4 @@ class Settings(resources.Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("array_parallelism", "warning_seconds"):
-            require(getattr(self, name) >= 1, f"hydra.launcher.{name}", getattr(self, name), "at least 1")
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
