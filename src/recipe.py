@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from src import config
 from src.config import Cell
 from src.data.replay import Replay
-from src.data.settings import ClosedDomain
+from src.data.settings import ClosedDomain, PublishedData
 from src.evaluate import task_files
 from src.evaluate.settings import any_spoken
 from src.evaluate.tasks import TASKS
@@ -23,23 +23,28 @@ from src.grid.row import Row
 from src.grid.step import Step
 from src.grid.typed import typed
 from src.model.settings import ScratchModel
-from src.speech.pretrained import PretrainedSpeech
+from src.speech.pretrained import LISTS, PretrainedSpeech
 from src.speech.settings import FittedSpeech
 from src.stages import SETS, TEXT, Stage, before
 from src.steps.backbone import Backbone
 from src.steps.base import Base
 from src.steps.corpus import Corpus
+from src.steps.datasets import Datasets
 from src.steps.discount import Discount
 from src.steps.examples import Examples
 from src.steps.fisher import Fisher
+from src.steps.gather import Gather
 from src.steps.generate import Generate
 from src.steps.harness import Harness
+from src.steps.kmeans import Kmeans
 from src.steps.merge import Merge
+from src.steps.pretrained import components
 from src.steps.quantizer import Quantizer
 from src.steps.recognizer import Recognizer
 from src.steps.score import Score
 from src.steps.train import Train
 from src.steps.units import Units
+from src.steps.utterances import shards_of
 from src.steps.vocoder import Vocoder
 from src.train.methods import Method
 from src.train.settings import Optimization
@@ -123,7 +128,18 @@ class Recipe:
 
     def fetch(self, speech: PretrainedSpeech) -> None:
         """Published data and speech components, copied into the store; speech becomes units in shards."""
-        raise NotImplementedError
+        assert isinstance(self.cell.data, PublishedData)
+        self.corpus = Datasets(config=self.cell.data)
+        published = components(speech)
+        self.vocoder, self.recognizer = published["vocoder"], published["recognizer"]
+        quantizer: Step = published["encoder"]
+        if speech.quantizer.centroids is None:
+            quantizer = Kmeans(config=speech.quantizer, corpus=self.corpus, encoder=quantizer)
+        shards: dict[str, Step] = {}
+        for name in LISTS:
+            made = shards_of(name, speech, self.corpus, published, quantizer)
+            shards |= {shard.shard_name: shard for shard in made}
+        self.units = Gather(shards=shards)
 
     def chain(self) -> dict[str, Train]:
         """Stage -> its training, each on top of the one before."""

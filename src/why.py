@@ -21,11 +21,10 @@ from typing import Any
 from hydra.errors import CompactHydraException
 
 from src.grid.arguments import command_parser, matching
-from src.grid.bodies import BODIES
-from src.grid.cell import compose
 from src.grid.errors import ConfigError
 from src.grid.step import Step, canonical
-from src.grid.store import read_manifest
+from src.grid.store import all_settings, read_manifest
+from src.recipe import compose
 
 ABSENT = "(not set)"
 
@@ -38,14 +37,14 @@ class Node:
     fingerprint: str
     kind: str
     version: int
-    config: Mapping[str, Any]
+    settings: Mapping[str, Any]
     inputs: Mapping[str, "Node"]
 
 
 def from_step(step: Step) -> Node:
     """The node of a planned step."""
     inputs = {role: from_step(source) for role, source in step.inputs.items()}
-    return Node(step.name, step.fingerprint, step.kind, BODIES[step.kind].version, step.config, inputs)
+    return Node(step.name, step.fingerprint, step.kind, step.version, all_settings(step), inputs)
 
 
 def from_artifact(folder: Path) -> Node:
@@ -58,9 +57,8 @@ def from_artifact(folder: Path) -> Node:
                 inputs[role] = from_artifact(folder.parent / source["name"])
             else:
                 inputs[role] = Node(source["name"], source["fingerprint"], "", 0, {}, {})
-        return Node(
-            folder.name, manifest["fingerprint"], manifest["kind"], manifest["version"], manifest["config"], inputs
-        )
+        settings = manifest["settings"] | manifest["defaults"]
+        return Node(folder.name, manifest["fingerprint"], manifest["kind"], manifest["version"], settings, inputs)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{folder} has no readable manifest.json ({type(error).__name__}: {error})") from error
 
@@ -102,7 +100,7 @@ def _walk(a: Node, b: Node, path: tuple[str, ...], seen: set[tuple[str, str]]) -
         yield f"    kind of step: {a.kind} | {b.kind}"
         yield from _through(a, b, path, seen)
         return
-    lines = changed(a.config, b.config)
+    lines = changed(a.settings, b.settings)
     if a.version != b.version:
         lines.insert(0, f"version of {a.kind}: {a.version} | {b.version}")
     lines += [f"input {role}: only in {a.name}" for role in a.inputs if role not in b.inputs]

@@ -17,9 +17,9 @@ How many were kept, and how many were dropped and why, is in the summary under "
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from src.data import downloads, jsonl, librispeech, magpie, settings
+from src.data import downloads, jsonl, librispeech, magpie
 from src.data.downloads import Download
 from src.data.draw import draw
 from src.data.librispeech import Utterance
@@ -27,15 +27,17 @@ from src.data.settings import PublishedData
 from src.evaluate import ifeval, question_sets
 from src.speech.audio import write_audio
 
+if TYPE_CHECKING:
+    from src.grid.context import Context
+
 Rows = list[dict[str, Any]]
 Counts = dict[str, dict[str, Any]]
 """List -> {"kept": rows, "dropped": {reason: rows}}."""
 
 
-def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: Any) -> dict[str, Any]:
+def write(data: PublishedData, out: Path, context: "Context") -> dict[str, Any]:
     """Write every list into `out`. Raises ValueError, one line that names the setting, for what is missing or wrong,
     and FileNotFoundError where prompts that were drawn cannot be scored for want of nltk's data."""
-    data = settings.from_mapping(config)
     writer = Writer(data, out, context)
     writer.instructions()
     writer.questions()
@@ -47,7 +49,7 @@ def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, contex
 class Writer:
     """Writes the lists of one corpus, evaluation first: what it asks must not be in the others."""
 
-    def __init__(self, data: PublishedData, out: Path, context: Any):
+    def __init__(self, data: PublishedData, out: Path, context: "Context"):
         self.data, self.out, self.context = data, out, context
         self.downloads = downloads.downloads(data)
         self.counts: Counts = {}

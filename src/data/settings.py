@@ -6,11 +6,8 @@ identity: with a path, `revision` is a free label, to be changed whenever the fi
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
-
-from omegaconf import MISSING
 
 from src.checks import positive, require, share
 
@@ -50,80 +47,81 @@ class ClosedDomain:
         require(self.evaluation_facts < 384, "evaluation_facts", self.evaluation_facts, "below 384, all there are")
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class SpeechSource:
     """Read speech with transcripts: LibriSpeech, or a corpus in one of its layouts (src/data/librispeech.py)."""
 
-    path: str | None = MISSING
-    hub: str = MISSING
-    revision: str = MISSING
-    splits: list[str] = MISSING
+    path: str | None = None
+    hub: str
+    revision: str
+    splits: tuple[str, ...]
     """train.clean.100 as on the hub, or train-clean-100 as in LibriSpeech's own archives: either name finds both."""
-    evaluation_split: str = MISSING
-    examples: int | None = MISSING
+    evaluation_split: str
+    examples: int | None = None
     """Utterances of the training splits, drawn by data.seed; null: all."""
-    tts_examples: int | None = MISSING
+    tts_examples: int | None = None
     """How many of them are spoken in the TTS stage, and so aligned word by word; null: all."""
-    min_seconds: float = MISSING
-    max_seconds: float | None = MISSING
+    min_seconds: float
+    max_seconds: float | None = None
 
     def __post_init__(self) -> None:
-        _source("speech", self)
-        require(len(self.splits) > 0, "speech.splits", list(self.splits), "at least one")
+        _source(self)
+        require(len(self.splits) > 0, "splits", list(self.splits), "at least one")
         names = [split.replace(".", "-") for split in (*self.splits, self.evaluation_split)]
         distinct = len(set(names)) == len(names)
-        others = "a split that is not among speech.splits, each of which is named once"
-        require(distinct, "speech.evaluation_split", self.evaluation_split, others)
-        _counts("speech", self, "examples", "tts_examples")
-        require(self.min_seconds >= 0, "speech.min_seconds", self.min_seconds, "0 or more")
+        others = "a split that is not among splits, each of which is named once"
+        require(distinct, "evaluation_split", self.evaluation_split, others)
+        _counts(self, "examples", "tts_examples")
+        require(self.min_seconds >= 0, "min_seconds", self.min_seconds, "0 or more")
         longest = self.max_seconds
-        above = f"above speech.min_seconds={self.min_seconds}, or null for no limit"
-        require(longest is None or longest > self.min_seconds, "speech.max_seconds", longest, above)
+        above = f"above min_seconds={self.min_seconds}, or null for no limit"
+        require(longest is None or longest > self.min_seconds, "max_seconds", longest, above)
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class TextSource:
     """Instructions with responses of the base model's own family (Magpie), for spoken questions and for replay."""
 
-    path: str | None = MISSING
-    hub: str = MISSING
-    revision: str = MISSING
-    excluded_categories: list[str] = MISSING
+    path: str | None = None
+    hub: str
+    revision: str
+    excluded_categories: tuple[str, ...]
     """Values of task_category that are not spoken."""
-    max_input_words: int = MISSING
-    max_output_words: int = MISSING
+    max_input_words: int
+    max_output_words: int
     """Longest spoken question, and answer."""
-    sqa_examples: int = MISSING
-    pool_texts: int = MISSING
+    sqa_examples: int
+    pool_texts: int
     """Texts to replay from. No category is excluded from them: they stand for what the base model knows."""
-    pool_max_words: int = MISSING
+    pool_max_words: int
     """Longest text to replay, instruction and response together."""
 
     def __post_init__(self) -> None:
-        _source("text", self)
-        _counts("text", self, "max_input_words", "max_output_words", "sqa_examples", "pool_texts", "pool_max_words")
+        _source(self)
+        _counts(self, "max_input_words", "max_output_words", "sqa_examples", "pool_texts", "pool_max_words")
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class QuestionSource:
     """One set of spoken questions; its place on the hub is known (src/evaluate/question_sets.py)."""
 
-    path: str | None = MISSING
-    revision: str = MISSING
+    path: str | None = None
+    revision: str
+
+    def __post_init__(self) -> None:
+        _source(self)
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class Questions:
-    llama_questions: QuestionSource = MISSING
-    web_questions: QuestionSource = MISSING
-    trivia_qa: QuestionSource = MISSING
-    most: int | None = MISSING
+    llama_questions: QuestionSource
+    web_questions: QuestionSource
+    trivia_qa: QuestionSource
+    most: int | None = None
     """Questions of each set, drawn by data.seed; null: all."""
 
     def __post_init__(self) -> None:
-        for name, source in self.sets().items():
-            _source(f"questions.{name}", source)
-        _counts("questions", self, "most")
+        _counts(self, "most")
 
     def sets(self) -> dict[str, QuestionSource]:
         """The sets by name, in the order of the paper's table."""
@@ -131,33 +129,33 @@ class Questions:
                 "trivia_qa": self.trivia_qa}  # fmt: skip
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class InstructionSource:
     """Verifiable instructions (IFEval)."""
 
-    path: str | None = MISSING
-    hub: str = MISSING
-    revision: str = MISSING
-    most: int | None = MISSING
+    path: str | None = None
+    hub: str
+    revision: str
+    most: int | None = None
     """Prompts, drawn by data.seed; null: all."""
 
     def __post_init__(self) -> None:
-        _source("ifeval", self)
-        _counts("ifeval", self, "most")
+        _source(self)
+        _counts(self, "most")
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class PublishedData:
     """LibriSpeech, Magpie, three sets of spoken questions and IFEval, or what a user has in their place."""
 
     name: str = "published"
-    seed: int = MISSING
+    seed: int
     """Of every draw. A draw depends on the seed and on what is drawn, not on the order of files or rows."""
-    speech: SpeechSource = MISSING
-    text: TextSource = MISSING
-    questions: Questions = MISSING
-    ifeval: InstructionSource = MISSING
-    evaluation_sentences: int = MISSING
+    speech: SpeechSource
+    text: TextSource
+    questions: Questions
+    ifeval: InstructionSource
+    evaluation_sentences: int
     """Utterances of the evaluation split, drawn, for the models' own recognition and synthesis."""
 
     def __post_init__(self) -> None:
@@ -166,30 +164,13 @@ class PublishedData:
         require(self.evaluation_sentences >= 1, "evaluation_sentences", self.evaluation_sentences, "1 or more")
 
 
-def from_mapping(config: Mapping[str, Any]) -> PublishedData:
-    """The settings out of a step's configuration. Raises ValueError for what they do not accept."""
-    questions = dict(config["questions"])
-    for field in fields(Questions):
-        if field.type is QuestionSource:
-            questions[field.name] = QuestionSource(**questions[field.name])
-    return PublishedData(
-        **{
-            **config,
-            "speech": SpeechSource(**config["speech"]),
-            "text": TextSource(**config["text"]),
-            "questions": Questions(**questions),
-            "ifeval": InstructionSource(**config["ifeval"]),
-        }
-    )
-
-
-def _source(section: str, source: Any) -> None:
+def _source(source: Any) -> None:
     pinned = source.path is not None or re.fullmatch("[0-9a-f]{40}", source.revision) is not None
-    right = f"a commit of 40 hex digits (a free label where {section}.path is given)"
-    require(pinned, f"{section}.revision", source.revision, right)
+    right = "a commit of 40 hex digits (a free label where a path is given)"
+    require(pinned, "revision", source.revision, right)
 
 
-def _counts(section: str, settings: Any, *names: str) -> None:
+def _counts(settings: Any, *names: str) -> None:
     for name in names:
         value = getattr(settings, name)
-        require(value is None or value >= 1, f"{section}.{name}", value, "1 or more")
+        require(value is None or value >= 1, name, value, "1 or more")

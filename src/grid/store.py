@@ -125,7 +125,7 @@ class Store:
             "label": step.label,
             "version": step.version,
             "settings": step.settings,
-            "defaults": {name: value for name, value in _all_settings(step).items() if name not in step.settings},
+            "defaults": {name: value for name, value in all_settings(step).items() if name not in step.settings},
             "inputs": {
                 role: {
                     "name": one.name,
@@ -235,7 +235,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _all_settings(step: Step) -> dict[str, Any]:
+def all_settings(step: Step) -> dict[str, Any]:
     """Every setting of a step, defaults too."""
     roles = {role.partition(".")[0] for role in step.inputs}
     return {name: value for name, value in plain(step, leaf=Step).items() if name not in roles}

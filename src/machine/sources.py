@@ -9,11 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from src.checks import require
 from src.data import downloads, librispeech, magpie, published, settings
 from src.evaluate import ifeval, question_sets
 from src.evaluate.question_sets import SETS
+from src.grid.typed import typed
 from src.speech import centroids, folders
-from src.speech.settings import full_names, require
+from src.speech.settings import full_names
 
 INDEX = "model.safetensors.index.json"
 MODEL = ("*.safetensors", "*.json", "*.bin", "*.model", "*.txt")
@@ -161,7 +163,7 @@ def _xvectors(file: Path) -> None:
 def _data(data: Mapping[str, Any]) -> list[Source]:
     if data["name"] != "published":
         return []
-    made = settings.from_mapping({key: value for key, value in data.items() if key != "name"})
+    made = typed(settings.PublishedData, data, "data")
     fetched = downloads.downloads(made)
     found = [
         Source(one.setting, one.repository, one.revision, "dataset", one.patterns, gigabytes=one.gigabytes,

@@ -1,11 +1,81 @@
-"""The settings of the base model and of what is trained in it. Imports no torch: a plan is checked with them."""
+"""The settings of the base model, theta_0 of every merge, and of what is trained in it. Imports no torch: a plan is
+checked with them."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 from src.checks import positive, require
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """The linear layers of a Llama."""
+INITIALIZATIONS = ("mean_covariance", "mean")
+"""How the rows of new tokens begin (src/model/vocabulary.py)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """Sizes of the Llama that is trained from scratch, by LlamaConfig's own names."""
+
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    max_position_embeddings: int
+    rms_norm_eps: float
+
+    def __post_init__(self) -> None:
+        positive(self, *(field.name for field in fields(self)))
+        heads, shared = self.num_attention_heads, self.num_key_value_heads
+        divides = f"a divisor of hidden_size={self.hidden_size}"
+        require(self.hidden_size % heads == 0, "num_attention_heads", heads, divides)
+        require(heads % shared == 0, "num_key_value_heads", shared, f"a divisor of num_attention_heads={heads}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScratchModel:
+    """A base model that is trained from scratch."""
+
+    name: str = "scratch"
+    seed: int
+    architecture: Architecture
+    pretrain: Mapping[str, Any]
+    """How it is trained: settings of the training loop."""
+
+    def __post_init__(self) -> None:
+        require(self.seed >= 0, "seed", self.seed, "at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedModel:
+    """A published text model, whose vocabulary is extended by the units."""
+
+    name: str = "pretrained"
+    pretrained: str
+    """A repository of the Hugging Face hub, or a folder. Of Llama 3.2 Vision, the text part is taken."""
+    revision: str | None = None
+    """Commit, tag or branch of the hub; of a folder, a label to be changed when its files are."""
+    seed: int
+    """Seed for initializing the new rows of embeddings and head."""
+    initialization: str
+    """How the new rows begin: mean_covariance (as transformers does it) or mean (src/model/vocabulary.py)."""
+    pad_to_multiple_of: int | None = None
+    """Rows of embeddings and head are filled up to a multiple of this."""
+    architecture: Mapping[str, Any] | None = None
+    """Fields of the text model's configuration (transformers' names, model_type among them), so that a plan knows its
+    sizes without a network; null: not known. The model that is fetched must agree."""
+    text_tokens: int | None = None
+    """Tokens of its tokenizer, for the plan too; null: not known."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.pretrained), "pretrained", self.pretrained, "a hub repository or a folder")
+        require(self.seed >= 0, "seed", self.seed, "at least 0")
+        ways = INITIALIZATIONS
+        require(self.initialization in ways, "initialization", self.initialization, " or ".join(ways))
+        positive(self, "pad_to_multiple_of", "text_tokens")
+        known = self.architecture is None or "model_type" in self.architecture
+        require(known, "architecture", list(self.architecture or ()), "a configuration with its model_type, or null")
 
 
 @dataclass(frozen=True, kw_only=True)

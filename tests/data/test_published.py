@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,9 +14,10 @@ import pytest
 import soundfile
 from omegaconf import OmegaConf
 
-from src.data import downloads, draw, jsonl, prompts, published, recordings, settings
+from src.data import downloads, draw, jsonl, prompts, published, recordings
 from src.data.settings import PublishedData
 from src.evaluate import question_sets
+from src.grid.typed import typed
 from tests.data import published_files
 from tests.data.published_files import (
     COMMIT,
@@ -50,7 +52,7 @@ def run(tmp_path: Path, context: SimpleNamespace) -> Callable[[dict[str, Any]], 
         out = tmp_path / f"out-{len(made)}"
         out.mkdir()
         made.append(out)
-        return out, published.run(config, {}, out, context)
+        return out, published.write(typed(PublishedData, config, "data"), out, context)
 
     return run
 
@@ -422,12 +424,12 @@ def compose(name: str, *overrides: str) -> dict[str, Any]:
 
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         data = compose("config", overrides=[f"data={name}", *overrides]).data
-    made: Any = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(PublishedData), data), resolve=True)
+    made: Any = OmegaConf.to_container(data, resolve=True)
     return made
 
 
 def test_the_settings_that_ship() -> None:
-    paper, single = (settings.from_mapping(compose(name)) for name in ("paper", "single_gpu"))
+    paper, single = (typed(PublishedData, compose(name), "data") for name in ("paper", "single_gpu"))
     found = downloads.downloads(paper)
     assert list(found) == ["speech", "text", *QUESTIONS, "ifeval"]
     assert found["speech"].patterns == (
@@ -437,29 +439,29 @@ def test_the_settings_that_ship() -> None:
     size = {name: sum(one.gigabytes for one in downloads.downloads(data).values()) for name, data in
             (("paper", paper), ("single", single))}  # fmt: skip
     assert 60 < size["paper"] < 90 and 15 < size["single"] < 20
-    paper.speech.path = paper.ifeval.path = "/somewhere"
-    assert list(downloads.downloads(paper)) == ["text", *QUESTIONS]
+    speech, ifeval = replace(paper.speech, path="/somewhere"), replace(paper.ifeval, path="/somewhere")
+    assert list(downloads.downloads(replace(paper, speech=speech, ifeval=ifeval))) == ["text", *QUESTIONS]
 
 
 @pytest.mark.parametrize(
     ("section", "change", "message"),
     [
-        ("speech", {"revision": "main"}, r"speech\.revision = 'main': must be a commit of 40 hex digits"),
-        ("text", {"revision": COMMIT[:8]}, r"text\.revision = "),
-        ("speech", {"splits": []}, r"speech\.splits = \[\]: must be at least one"),
-        ("speech", {"evaluation_split": "train-clean-100"}, r"speech\.evaluation_split = 'train-clean-100': must be "),
-        ("speech", {"examples": 0}, r"speech\.examples = 0: must be 1 or more"),
-        ("speech", {"max_seconds": 0.2}, r"speech\.max_seconds = 0\.2: must be above speech\.min_seconds=0\.5"),
-        ("text", {"sqa_examples": 0}, r"text\.sqa_examples = 0"),
-        ("questions", {"most": 0}, r"questions\.most = 0"),
-        ("ifeval", {"most": -1}, r"ifeval\.most = -1"),
+        ("speech", {"revision": "main"}, r"data\.speech\.revision is 'main'; it must be a commit of 40 hex digits"),
+        ("text", {"revision": COMMIT[:8]}, r"data\.text\.revision is "),
+        ("speech", {"splits": []}, r"data\.speech\.splits is \[\]; it must be at least one"),
+        ("speech", {"evaluation_split": "train-clean-100"}, r"data\.speech\.evaluation_split is 'train-clean-100'; it must be"),
+        ("speech", {"examples": 0}, r"data\.speech\.examples is 0; it must be 1 or more"),
+        ("speech", {"max_seconds": 0.2}, r"data\.speech\.max_seconds is 0\.2; it must be above min_seconds=0\.5"),
+        ("text", {"sqa_examples": 0}, r"data\.text\.sqa_examples is 0"),
+        ("questions", {"most": 0}, r"data\.questions\.most is 0"),
+        ("ifeval", {"most": -1}, r"data\.ifeval\.most is -1"),
     ],
 )
 def test_settings_are_checked(section: str, change: dict[str, Any], message: str) -> None:
     config = compose("paper")
     config[section] |= change
-    with pytest.raises(ValueError, match=f"^{message}"):
-        settings.from_mapping(config)
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        typed(PublishedData, config, "data")
 
 
 def test_everything_from_the_cache_of_the_hub(tmp_path, config, run, monkeypatch) -> None:

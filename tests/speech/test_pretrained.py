@@ -49,7 +49,7 @@ CORPUS = Corpus(config=ClosedDomain(**TINY_CORPUS))
 
 def test_settings_say_which_steps_there_are() -> None:
     encoder, voice = EncoderSettings("x.pt"), SpeechT5Settings("x.zip")
-    with pytest.raises(ValueError, match=r"^vocoder\.model is 'facebook/seamless.*; it must be a vocoder of the 10000 u"):
+    with pytest.raises(ValueError, match=r"^vocoder\.model is 'facebook/seamless.*; it must be a vocoder of the 10000"):
         PretrainedSpeech(encoder=encoder, synthesizer=voice)
     fitted = PretrainedSpeech(encoder=encoder, synthesizer=voice, vocoder=CodeHifiGanSettings("mine"))
     copied = components(fitted)

@@ -1,4 +1,4 @@
-"""theta_0 of a published text model: its text part, with the units in its vocabulary; a step body."""
+"""theta_0 of a published text model: its text part, with the units in its vocabulary."""
 
 import json
 import shutil
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import AutoTokenizer
 
-from src.model.backbone import fetch, write
+from src.model import backbone
 from src.model.chat import Chat
+from src.model.settings import PublishedModel
 from src.model.vocabulary import extend
 
 if TYPE_CHECKING:
@@ -20,36 +21,35 @@ TODAY = "{%- macro strftime_now(format) -%}26 Jul 2024{%- endmacro -%}"
 template's own default stands in its place."""
 
 
-def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: "Context") -> dict[str, Any]:
+def write(settings: PublishedModel, units: int, out: Path, context: "Context") -> dict[str, Any]:
     """Write theta_0 as `out/model`, in the type of the published weights; a summary of what was done.
 
-    config: pretrained (hub id or folder), revision, units, initialization, seed, pad_to_multiple_of, and architecture
-    and text_tokens, which the plan was made with. Raises ValueError where the model cannot be had, is none that can be
-    trained, or is another than the plan's.
+    units: how many unit tokens its vocabulary gets. Raises ValueError where the model cannot be had, is none that can be
+    trained, or is another than the plan was made with (settings.architecture, settings.text_tokens).
     """
     plain = context.work / "plain"
     shutil.rmtree(plain, ignore_errors=True)
     try:
-        source = fetch(config["pretrained"], config["revision"])
+        source = backbone.fetch(settings.pretrained, settings.revision)
         context.report(done=0, total=2)
-        written = write(source, plain)
+        written = backbone.write(source, plain)
     except ValueError as error:
         raise ValueError(f"model.pretrained: {error}") from error
-    agree(plain, config["architecture"] or {})
+    agree(plain, settings.architecture or {})
     context.report(done=1, total=2)
     grown = extend(
-        plain, out / "model", config["units"], config["initialization"], config["seed"], config["pad_to_multiple_of"]
+        plain, out / "model", units, settings.initialization, settings.seed, settings.pad_to_multiple_of
     )
     shutil.rmtree(plain)
-    planned = config["text_tokens"]
+    planned = settings.text_tokens
     if planned not in (None, grown["text_tokens"]):
-        raise ValueError(f"model.text_tokens={planned}: the tokenizer of {config['pretrained']} has "
+        raise ValueError(f"model.text_tokens={planned}: the tokenizer of {settings.pretrained} has "
                          f"{grown['text_tokens']}")  # fmt: skip
     dated = stop_the_clock(out / "model")
     try:
         Chat(AutoTokenizer.from_pretrained(out / "model")).check()
     except ValueError as error:
-        raise ValueError(f"model.pretrained={config['pretrained']}: {error}") from error
+        raise ValueError(f"model.pretrained={settings.pretrained}: {error}") from error
     context.report(done=2, total=2)
     commit = source.name if source.parent.name == "snapshots" else None
     return {**written, **grown, "commit": commit, "date_in_template_fixed": dated}

@@ -7,24 +7,29 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, MllamaForCausalLM
 
-from src.model import base
+from src.model import theta_zero
 from src.model.backbone import Checkpoint
+from src.model.settings import PublishedModel
 from tests.model.test_backbone import IDS, VOCABULARY, save_tokenizer, vision_model
 
 CONFIG: dict[str, Any] = {
     "revision": None,
-    "units": 20,
     "initialization": "mean_covariance",
     "seed": 0,
     "pad_to_multiple_of": None,
     "architecture": {"model_type": "llama", "hidden_size": 32, "num_hidden_layers": 5},
     "text_tokens": VOCABULARY,
 }
+UNITS = 20
 DATED = """{%- if not date_string is defined %}{%- if strftime_now is defined %}
 {%- set date_string = strftime_now("%d %b %Y") %}{%- else %}
 {%- set date_string = "26 Jul 2024" %}{%- endif %}{%- endif %}
 {{- "Today Date: " + date_string }}{%- for m in messages %}{{- m.role + m.content }}{%- endfor %}"""
 """How Llama 3.2's template finds the date."""
+
+
+def write(changes: dict[str, Any], out: Path, context: Any) -> dict[str, Any]:
+    return theta_zero.write(PublishedModel(**CONFIG | changes), UNITS, out, context)
 
 
 def vision(folder: Path, template: str | None = None) -> MllamaForCausalLM:
@@ -40,7 +45,7 @@ def test_the_text_part_with_units_answers_as_the_vision_model_does_without_image
 ) -> None:
     model = vision(tmp_path / "vision")
     out = tmp_path / "out"
-    summary = base.run(CONFIG | {"pretrained": str(tmp_path / "vision")}, {}, out, context)
+    summary = write({"pretrained": str(tmp_path / "vision")}, out, context)
     assert summary["units"] == 20 and summary["rows"] == VOCABULARY + 20 and summary["layers"] == 5
     made = AutoModelForCausalLM.from_pretrained(out / "model")
     with torch.inference_mode():
@@ -49,14 +54,14 @@ def test_the_text_part_with_units_answers_as_the_vision_model_does_without_image
     assert AutoTokenizer.from_pretrained(out / "model")("<|19|>", add_special_tokens=False)["input_ids"] == [319]
     assert not list(context.work.iterdir())
     again = tmp_path / "again"
-    base.run(CONFIG | {"pretrained": str(tmp_path / "vision")}, {}, again, context)
+    write({"pretrained": str(tmp_path / "vision")}, again, context)
     for file in (out / "model").iterdir():
         assert file.read_bytes() == (again / "model" / file.name).read_bytes(), file.name
 
 
 def test_the_template_says_the_same_date_every_day(tmp_path: Path, context: Any) -> None:
     vision(tmp_path / "vision", DATED)
-    summary = base.run(CONFIG | {"pretrained": str(tmp_path / "vision")}, {}, tmp_path / "out", context)
+    summary = write({"pretrained": str(tmp_path / "vision")}, tmp_path / "out", context)
     assert summary["date_in_template_fixed"]
     tokenizer: Any = AutoTokenizer.from_pretrained(tmp_path / "out" / "model")
     talk = [{"role": "user", "content": "hi"}]
@@ -78,7 +83,7 @@ def test_another_model_than_the_plan_was_made_with(
 ) -> None:
     vision(tmp_path / "vision")
     with pytest.raises(ValueError, match=message):
-        base.run(CONFIG | {"pretrained": str(tmp_path / "vision")} | change, {}, tmp_path / "out", context)
+        write({"pretrained": str(tmp_path / "vision")} | change, tmp_path / "out", context)
     assert Checkpoint(tmp_path / "vision").files  # the source is as it was
 
 
@@ -100,12 +105,12 @@ def test_a_template_that_cannot_be_trained_with_is_told_at_once(
 ) -> None:
     vision(tmp_path / "vision", template)
     with pytest.raises(ValueError, match=f"model.pretrained=.*chat template .*{message}"):
-        base.run(CONFIG | {"pretrained": str(tmp_path / "vision")}, {}, tmp_path / "out", context)
+        write({"pretrained": str(tmp_path / "vision")}, tmp_path / "out", context)
 
 
 def test_units_that_are_there_already(tmp_path: Path, context: Any) -> None:
     vision(tmp_path / "vision")
-    base.run(CONFIG | {"pretrained": str(tmp_path / "vision")}, {}, tmp_path / "out", context)
+    write({"pretrained": str(tmp_path / "vision")}, tmp_path / "out", context)
     with pytest.raises(ValueError, match="has 20 of the unit tokens already"):
-        second = CONFIG | {"pretrained": str(tmp_path / "out" / "model"), "text_tokens": None}
-        base.run(second, {}, tmp_path / "again", context)
+        second = {"pretrained": str(tmp_path / "out" / "model"), "text_tokens": None}
+        write(second, tmp_path / "again", context)
