@@ -1,8 +1,8 @@
 """What a grid wants of a scheduler of jobs, in one class.
 
-A scheduler is one folder here, `launchers/NAME/`, whose `__init__.py` has a subclass under the name `Scheduler`, and one
-file `conf/hydra/launcher/NAME.yaml` with `scheduler: NAME`. Everything else finds it by that name: the launcher, which
-hands the plan to it, and src.status, src.logs, src.cancel and src.retry, by what the submission noted.
+A scheduler is one folder here, `launchers/NAME/`, and one file `conf/hydra/launcher/NAME.yaml` with `scheduler: NAME`.
+The folder's `__init__.py` has a subclass under the name `Scheduler`. The launcher finds it by its name; src.status,
+src.logs, src.cancel and src.retry find it by the name that the submission noted.
 """
 
 import importlib
@@ -49,8 +49,7 @@ class Request:
 
     name: str
     functions: Sequence[Callable[[], None]]
-    """What each of the jobs calls, once in each of its tasks; can be pickled. A src.grid.job.Job ends with the exit codes
-    that are listed there."""
+    """What each of the jobs calls, once in each of its tasks; can be pickled. src/grid/job.py lists the exit codes."""
     resources: Resources
     tasks: int
     """Of each job, spread evenly over resources.nodes."""

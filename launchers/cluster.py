@@ -1,4 +1,4 @@
-"""The launcher of every scheduler of jobs: each missing step becomes a job, dependencies between jobs replace the driver."""
+"""The launcher of every scheduler of jobs, and what src.doctor says of schedulers."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -39,8 +39,8 @@ class SchedulerLauncher(GridLauncher):
         if not without or not any(row.config.get("gpu") for row in grid.plan.rows):
             return None
         return (f"the plan is for a GPU (gpu), and jobs of {', '.join(without)} have none: "
-                "take a hydra/launcher that asks for some, or set hydra.launcher.resources.KIND.gpus_per_node; gpu=null "
-                "computes without")  # fmt: skip
+                "take a hydra/launcher that asks for some, or set hydra.launcher.resources.KIND.gpus_per_node; "
+                "gpu=null computes without")  # fmt: skip
 
     def show(self, grid: Grid, console: Console) -> None:
         """The plan, and the jobs that it would become."""
@@ -87,8 +87,8 @@ def findings(launcher: Mapping[str, Any]) -> list[Finding]:
     """Whether jobs can be submitted from here. launcher: the composed hydra.launcher."""
     if "scheduler" not in launcher:
         known = [scheduler(name) for name in scheduler_names()]
-        there = {each: "not here" if each.lacking() else f"here (hydra/launcher={each.name} takes it)" for each in known}
-        return [note(f"{each.title}: {text}") for each, text in there.items()]
+        hint = "here (hydra/launcher={} hands the plan to it)"
+        return [note(f"{each.title}: {'not here' if each.lacking() else hint.format(each.name)}") for each in known]
     asked = scheduler(launcher["scheduler"])
     if lacking := asked.lacking():
         remedy = "run it on a login node of the cluster, or use hydra/launcher=local"

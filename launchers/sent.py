@@ -1,4 +1,4 @@
-"""What is noted of submitted jobs: in the grid's folder for its own commands, beside each step's lease for other grids."""
+"""What is noted of submitted jobs: in the grid's folder for its commands, beside each step's lease for other grids."""
 
 import json
 from collections.abc import Mapping

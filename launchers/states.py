@@ -1,4 +1,4 @@
-"""Where every step of a grid stands: from the store first, then from its scheduler; a grid that ran locally has no jobs."""
+"""Where every step of a grid stands: from the store first, then from its scheduler. A local grid has no jobs."""
 
 import json
 import time

@@ -1,8 +1,8 @@
 """Submission of a plan to a scheduler: every missing step becomes a job, dependencies between jobs replace the driver.
 
-What is submitted is frozen: the plan, and a copy of the source, are kept in `<grid>/submissions/N/`. A job waits for the
-success of those that it needs, and the scheduler cancels it if one of them fails; the report waits for the end of all. A
-step that a job of another grid is computing is waited for, and then found in the store.
+What is submitted is frozen: the plan, and a copy of the source, are kept in `<grid>/submissions/N/`. A job waits for
+the success of those that it needs, and the scheduler cancels it if one of them fails. The report waits for the end of
+all. A step that a job of another grid is computing is waited for, and then found in the store.
 """
 
 import json
@@ -143,7 +143,7 @@ def living(store: Store, folder: Path, plan: Plan, scheduler: Scheduler) -> Livi
     try:
         alive = {job for job, queued in scheduler.state(asked, PATIENCE).items() if queued.alive}
     except SchedulerError as error:
-        raise ConfigError(str(error)) from None
+        raise ConfigError(f"{scheduler.title} cannot be asked: {error}") from None
     return Living(
         {name: sent for name, sent in own.items() if sent.job in alive},
         {name: job for name, job in others.items() if job in alive and not (name in own and own[name].job in alive)},
@@ -194,8 +194,8 @@ class Submission:
         return self.scheduler.submit(request, self.settings, PATIENCE)
 
     def _waits(self, bundle: Bundle, earlier: Mapping[str, Sent]) -> tuple[list[str], list[str]]:
-        """The jobs that have to succeed, and those that have to be over: jobs of several steps, and of other grids, after
-        which this one looks into the store. `earlier`: jobs of an earlier submission that are alive."""
+        """The jobs that have to succeed, and those that have to be over: jobs of several steps and of other grids.
+        After those, this one looks into the store. `earlier`: jobs of an earlier submission that are alive."""
         success: list[str] = []
         end = [self.others[name] for name in bundle.names if name in self.others]
         for name in sorted(bundle.after | (_inputs(bundle) & earlier.keys())):

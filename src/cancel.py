@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 from hydra.errors import CompactHydraException
 
-from launchers.base import SchedulerError, scheduler
+from launchers.base import Scheduler, SchedulerError, scheduler
 from launchers.sent import read_sent
 from launchers.states import find_grid
 from src.grid.arguments import grid_parser
+from src.grid.errors import ConfigError
 
 PATIENCE = 60.0
 """Seconds for which a scheduler that is away is asked again."""
@@ -25,17 +26,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sent = read_sent(folder)
         cancelled = 0
         for name in sorted({each.scheduler for each in sent}):
-            asked = scheduler(name)
-            known = asked.state([each.job for each in sent if each.scheduler == name], PATIENCE)
-            alive = [job for job, queued in known.items() if queued.alive]
-            asked.cancel(alive, PATIENCE)
-            cancelled += len(alive)
-    except (CompactHydraException, SchedulerError) as error:
+            cancelled += end_jobs(scheduler(name), [each.job for each in sent if each.scheduler == name])
+    except CompactHydraException as error:
         print(error, file=sys.stderr)
         return 2
     said = f"{cancelled} of {len(sent)} jobs cancelled; the others were over"
     print(said if sent else "it has no jobs: it was not submitted to a scheduler")
     return 0
+
+
+def end_jobs(asked: Scheduler, jobs: Sequence[str]) -> int:
+    """Cancel those jobs that are not over; how many. Raises ConfigError if the scheduler cannot be asked."""
+    try:
+        alive = [job for job, queued in asked.state(jobs, PATIENCE).items() if queued.alive]
+        asked.cancel(alive, PATIENCE)
+    except SchedulerError as error:
+        raise ConfigError(f"{asked.title} cannot be asked: {error}") from None
+    return len(alive)
 
 
 if __name__ == "__main__":

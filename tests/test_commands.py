@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from launchers import scheduler, states
-from launchers.slurm import read_sent
+from launchers import states
+from launchers.sent import read_sent
+from launchers.slurm import queue
 from src.grid import cell
 from src.grid.execute import failure_file
 from src.grid.plan import Plan
@@ -24,7 +25,7 @@ COMMANDS = ["status", "logs", "cancel", "retry"]
 
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slurm]:
-    monkeypatch.setattr(scheduler, "PAUSE", 0.01)
+    monkeypatch.setattr(queue, "PAUSE", 0.01)
     with Slurm(tmp_path / "slurm", monkeypatch) as made:
         yield made
 
@@ -132,7 +133,7 @@ def test_status_without_slurm_says_so(
     monkeypatch.setenv("PATH", str(tmp_path))
     done = Typed(capsys, grid, "status")
     assert done.code == 0
-    assert done.out.endswith("SLURM cannot be asked (there is no squeue here): this is what the store tells\n")
+    assert done.out.endswith("SLURM cannot be asked (there is no squeue on the PATH): this is what the store tells\n")
 
 
 # logs
@@ -200,7 +201,7 @@ def test_cancel_of_a_grid_without_jobs(capsys: pytest.CaptureFixture[str], tmp_p
     grid = Grid(tmp_path / "outputs", toy("a"))
     grid.freeze()
     done = Typed(capsys, grid, "cancel", "toys")
-    assert (done.code, done.out) == (0, "it has no jobs of SLURM\n")
+    assert (done.code, done.out) == (0, "it has no jobs: it was not submitted to a scheduler\n")
 
 
 def test_cancel_waits_for_a_controller_that_is_away(
@@ -215,9 +216,9 @@ def test_cancel_without_slurm_or_with_its_refusal_is_one_line(
     capsys: pytest.CaptureFixture[str], slurm: Slurm, grid: Grid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (slurm.bin / "scancel").write_text("#!/bin/sh\necho 'scancel: error: Access denied' >&2\nexit 1\n")
-    assert Typed(capsys, grid, "cancel", "toys").line == "scancel failed: scancel: error: Access denied\n"
+    assert Typed(capsys, grid, "cancel", "toys").line == "SLURM cannot be asked: scancel failed: scancel: error: Access denied\n"
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "there is no squeue on the PATH" in Typed(capsys, grid, "cancel", "toys").line
+    assert "SLURM cannot be asked: there is no squeue on the PATH" in Typed(capsys, grid, "cancel", "toys").line
 
 
 # retry
@@ -281,7 +282,7 @@ def test_a_wrong_setting_of_retry_is_one_line(
 def test_retry_of_a_grid_that_ran_here(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     grid = Grid(tmp_path / "outputs", toy("a"))
     grid.freeze()
-    assert "toys was not submitted to SLURM" in Typed(capsys, grid, "retry", "toys").line
+    assert "toys was not submitted to a scheduler" in Typed(capsys, grid, "retry", "toys").line
 
 
 def test_a_refused_retry_is_one_line(capsys: pytest.CaptureFixture[str], slurm: Slurm, grid: Grid) -> None:

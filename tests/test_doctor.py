@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from launchers.base import scheduler
+from launchers.cluster import findings
 from src.doctor import compose, single
 from src.grid.plan import make_plan
 from src.grid.store import Store
@@ -101,7 +103,9 @@ def test_the_laptop_is_ready_without_torch_or_a_network(tmp_path: Path) -> None:
     assert any(line.startswith("Python 3.") for line in found(done, "ok"))
     assert "nothing is downloaded" in done.stdout and "espeak-ng" in done.stdout
     assert list(tmp_path.iterdir()) == []  # nothing was written
-    code = "import sys; from src.doctor import main; main(['profile=laptop']); print('torch' in sys.modules)"
+    code = "import sys; from launchers.base import scheduler
+from launchers.cluster import findings
+from src.doctor import main; main(['profile=laptop']); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.endswith("\nFalse\n")
 
@@ -295,18 +299,18 @@ def test_slurm_is_looked_at_where_its_launcher_is_asked_for(tmp_path: Path, monk
     bare = tmp_path / "bare"
     bare.mkdir()
     monkeypatch.setenv("PATH", str(bare))
-    assert states(services.slurm(local)) == ["note"]
-    (missing,) = services.slurm(cluster)
+    assert states(findings(local)) == ["note"]
+    (missing,) = findings(cluster)
     assert missing.state == "no" and "sbatch" in missing.text and "login node" in missing.remedy
-    for name in (*services.COMMANDS, "sinfo"):
+    for name in (*scheduler("slurm").commands, "sinfo"):
         (bare / name).write_text("#!/bin/sh\necho 'cpu'\necho 'big'\n")
         (bare / name).chmod(0o755)
-    told = services.slurm(cluster)
+    told = findings(cluster)
     assert states(told) == ["ok", "no"] and told[1].text == "partition gpu" and "big, cpu" in told[1].remedy
     _, fits = compose(["hydra/launcher=slurm", "hydra.launcher.partition='cpu,other'"])
-    assert states(services.slurm(fits)) == ["ok", "ok"]
+    assert states(findings(fits)) == ["ok", "ok"]
     (bare / "sinfo").write_text("#!/bin/sh\nexit 1\n")
-    assert states(services.slurm(fits)) == ["ok", "unknown"]
+    assert states(findings(fits)) == ["ok", "unknown"]
 
 
 def test_wandb_without_a_key_is_ready_unless_it_has_to_be_online(

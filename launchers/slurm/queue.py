@@ -19,7 +19,6 @@ PAUSE = 2.0
 HELD = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
 """States of a job that does not run, and may."""
 FAILED = {"FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "DEADLINE", "OUT_OF_MEMORY"}
-UNREACHABLE = "SLURM's controller cannot be reached"
 
 
 class Failed(SchedulerError):
@@ -41,12 +40,11 @@ def ask(*command: str, patience: float = 0.0) -> str:
         except subprocess.TimeoutExpired:
             said = "connection timed out"
         except FileNotFoundError:
-            missing = f"there is no {command[0]} on the PATH: run this where SLURM's commands are"
-            raise SchedulerError(missing) from None
+            raise SchedulerError(f"there is no {command[0]} on the PATH") from None
         if not AWAY.search(said):
             raise Failed(f"{command[0]} failed: {' '.join(said.split())}")
         if time.monotonic() >= deadline:
-            raise SchedulerError(f"{UNREACHABLE}: {' '.join(said.split())}")
+            raise SchedulerError(" ".join(said.split()))
         time.sleep(PAUSE)
 
 

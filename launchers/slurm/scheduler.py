@@ -1,4 +1,4 @@
-"""SLURM as a scheduler of jobs. A job that needs another waits with `afterok`, and is cancelled by SLURM if that fails."""
+"""SLURM as a scheduler of jobs. What fails cancels the jobs that wait for it with `afterok`."""
 
 import subprocess
 from collections.abc import Iterable, Mapping

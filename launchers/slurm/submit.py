@@ -63,7 +63,7 @@ def submit(request: Request, settings: Settings, patience: float) -> list[str]:
                 asked = ", ".join(f"{key}={value}" for key, value in mendable.items())
                 raise ConfigError(f"sbatch refused {request.name}: {said} (hydra.launcher: {asked})") from None
             if time.monotonic() > deadline:
-                raise ConfigError(f"{queue.UNREACHABLE}: {said}") from None
+                raise ConfigError(f"SLURM cannot be asked: {said}") from None
             print(f"SLURM's controller is away, asking again: {said}", file=sys.stderr)
             time.sleep(queue.PAUSE)
 

@@ -66,7 +66,7 @@ class Job:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
         task = Task.at(place, jobs_folder(self.grid))
         for wish in (signal.SIGTERM, WARNING):
-            signal.signal(wish, signal.SIG_IGN)  # inherited by the fork server: schedulers signal all processes of a job
+            signal.signal(wish, signal.SIG_IGN)  # the fork server inherits it: all processes of a job are signalled
         plan, store = Plan.load(self.plan), Store(self.store)
         steps = [plan[name] for name in self.steps]
         # what rank 0 finds to do is what all do

@@ -139,8 +139,8 @@ def holder(work: Path) -> dict[str, Any] | None:
 def _free(record: dict[str, Any], silence: float, limit: float) -> bool:
     if record.get("released"):
         return True
-    own = here()
-    if own and (record.get("scheduler"), record.get("job")) == (own.scheduler, own.job) and record["restart"] < own.restart:
+    place = here()
+    if place and place.follows(record):
         return True
     if record["host"] == this_host():
         return started(record["pid"]) != record["start"]

@@ -5,7 +5,9 @@ A scheduler's job enters its place before it computes; its children inherit it t
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 VARIABLE = "PALIMPSEST_PLACE"
 
@@ -29,6 +31,11 @@ class Place:
     def enter(self) -> None:
         """Make this the place of this process and of its later children."""
         os.environ[VARIABLE] = json.dumps(asdict(self))
+
+    def follows(self, record: Mapping[str, Any]) -> bool:
+        """Whether this is a later start of the job that wrote its place into the record."""
+        same = (record.get("scheduler"), record.get("job")) == (self.scheduler, self.job)
+        return same and self.restart > record["restart"]
 
 
 def here() -> Place | None:

@@ -1,4 +1,4 @@
-"""What a job of SLURM runs: exit codes, signals, ranks, restarts. The jobs are processes with a job's environment."""
+"""What a scheduler's job runs: exit codes, signals, ranks, restarts. The jobs are processes with a job's place."""
 
 import json
 import os
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from src.grid import lease
 from src.grid.context import STOPPED
 from src.grid.execute import failure_file
 from src.grid.job import REQUEUE, WARNING, Job, attempts_file, read_attempts, stuck
+from src.grid.place import VARIABLE, Place, here
 from src.grid.plan import make_plan
 from src.grid.ranks import Task
 from src.grid.step import Step
@@ -50,14 +52,10 @@ class Node:
         plan.save(frozen)
         names = tuple(name for name in plan.entries if name in {step.name for step in steps})
         file = self.root / f"job-{len(self.tasks)}.pkl"
-        file.write_bytes(pickle.dumps(Job(frozen, self.store.root, self.grid, names, 60.0)))
-        outside = {key: value for key, value in os.environ.items() if not key.startswith("SLURM_")}
-        environment = {
-            "SLURM_JOB_ID": job, "SLURM_PROCID": str(rank), "SLURM_NTASKS": str(size), "SLURM_LOCALID": str(rank),
-            **({"SLURM_RESTART_COUNT": str(restart)} if restart else {}),
-        }  # fmt: skip
+        file.write_bytes(pickle.dumps(Job(frozen, self.store.root, self.grid, names, 60.0, here)))
+        place = json.dumps(asdict(Place("toy", job, restart, rank, size, local_rank=rank)))
         task = subprocess.Popen(
-            [sys.executable, "-c", TASK, str(file)], cwd=ROOT, env=outside | environment, text=True,
+            [sys.executable, "-c", TASK, str(file)], cwd=ROOT, env=os.environ | {VARIABLE: place}, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
         self.tasks.append(task)
@@ -110,7 +108,7 @@ def test_a_signal_ends_the_step_and_the_next_start_goes_on(node: Node, sent: sig
     step, after = toy("a", gate=str(gate), counter=str(counter)), toy("b")
     task = node.start(step, after)
     until(counter.exists)
-    os.killpg(task.pid, sent)  # SLURM signals every process of a job
+    os.killpg(task.pid, sent)  # a scheduler may signal every process of a job
     printed, _ = task.communicate(timeout=30)
     assert task.returncode == code, printed
     assert ends(node) == [f"stopped by {sent.name}"]
@@ -235,70 +233,58 @@ def test_a_task_that_does_not_see_the_artifact_yet_ends_with_rank_0(node: Node) 
     assert late.wait(30) == 0
 
 
-def job_environment(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
-    for name in [name for name in os.environ if name.startswith("SLURM_") or name == "CUDA_VISIBLE_DEVICES"]:
-        monkeypatch.delenv(name)
-    for name, value in values.items():
-        monkeypatch.setenv(name, value)
-
-
 @pytest.mark.parametrize(
     ("visible", "local_rank"), [(None, 3), ("0,1,2,3", 3), ("2", 0), ("GPU-1e9e5b1a", 0)], ids=str
 )  # fmt: skip
 def test_a_task_knows_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visible: str | None, local_rank: int
 ) -> None:
-    gpus = {"CUDA_VISIBLE_DEVICES": visible} if visible else {}
-    job_environment(
-        monkeypatch, SLURM_JOB_ID="77", SLURM_PROCID="7", SLURM_NTASKS="8", SLURM_LOCALID="3", **gpus
-    )  # fmt: skip
-    task = Task.of_slurm(tmp_path)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    task = Task.at(Place("toy", "77", rank=7, size=8, local_rank=3), tmp_path)
     assert (task.rank, task.size, task.local_rank) == (7, 8, local_rank)
 
 
-def test_every_start_of_a_job_meets_at_a_place_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    places = []
-    for environment in (
-        {"SLURM_JOB_ID": "77"},
-        {"SLURM_JOB_ID": "77", "SLURM_RESTART_COUNT": "1"},
-        {"SLURM_JOB_ID": "77", "SLURM_ARRAY_JOB_ID": "77", "SLURM_ARRAY_TASK_ID": "2"},
-        {"SLURM_JOB_ID": "78", "SLURM_ARRAY_JOB_ID": "77", "SLURM_ARRAY_TASK_ID": "0"},
-    ):
-        job_environment(monkeypatch, **environment)
-        places.append(Task.of_slurm(tmp_path).meeting)
-    assert len(set(places)) == 4
+def test_every_start_of_a_job_meets_at_a_place_of_its_own(tmp_path: Path) -> None:
+    places = [Place("toy", "77"), Place("toy", "77", restart=1), Place("toy", "77_2"), Place("toy", "77_0")]
+    assert len({Task.at(place, tmp_path).meeting for place in places}) == 4
 
 
-# Leases of a job that SLURM started again
+def test_a_place_is_handed_down_to_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    assert here() is None
+    place = Place("toy", "77_2", 1, 3, 4, 1)
+    monkeypatch.setenv(VARIABLE, "")  # restored afterwards
+    place.enter()
+    question = "from src.grid.place import here; print(here())"
+    told = subprocess.run([sys.executable, "-c", question], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == str(place) and here() == place
+
+
+# Leases of a job that was started again
 
 
 @pytest.mark.parametrize(
     ("holder", "own", "free"),
     [
-        ({"job": "77", "restart": 0}, {"SLURM_JOB_ID": "77", "SLURM_RESTART_COUNT": "1"}, True),
-        ({"job": "77", "restart": 1}, {"SLURM_JOB_ID": "77", "SLURM_RESTART_COUNT": "1"}, False),
-        ({"job": "77", "restart": 2}, {"SLURM_JOB_ID": "77", "SLURM_RESTART_COUNT": "1"}, False),
-        ({"job": "76", "restart": 0}, {"SLURM_JOB_ID": "77", "SLURM_RESTART_COUNT": "1"}, False),
-        ({"job": None, "restart": 0}, {"SLURM_JOB_ID": "77", "SLURM_RESTART_COUNT": "1"}, False),
-        ({"job": "77", "restart": 0}, {}, False),
-        (
-            {"job": "77_2", "restart": 0},
-            {"SLURM_JOB_ID": "77", "SLURM_ARRAY_JOB_ID": "77", "SLURM_ARRAY_TASK_ID": "2", "SLURM_RESTART_COUNT": "1"},
-            True,
-        ),
-        (
-            {"job": "77_1", "restart": 0},
-            {"SLURM_JOB_ID": "77", "SLURM_ARRAY_JOB_ID": "77", "SLURM_ARRAY_TASK_ID": "2", "SLURM_RESTART_COUNT": "1"},
-            False,
-        ),
+        ({"job": "77", "restart": 0}, Place("toy", "77", 1), True),
+        ({"job": "77", "restart": 1}, Place("toy", "77", 1), False),
+        ({"job": "77", "restart": 2}, Place("toy", "77", 1), False),
+        ({"job": "76", "restart": 0}, Place("toy", "77", 1), False),
+        ({"scheduler": None, "job": None, "restart": None}, Place("toy", "77", 1), False),
+        ({"job": "77", "restart": 0}, None, False),
+        ({"job": "77", "restart": 0}, Place("other", "77", 1), False),
+        ({"job": "77_2", "restart": 0}, Place("toy", "77_2", 1), True),
+        ({"job": "77_1", "restart": 0}, Place("toy", "77_2", 1), False),
     ],
 )
 def test_only_a_later_start_of_the_same_job_takes_over_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holder: dict[str, Any], own: dict[str, str], free: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holder: dict[str, Any], own: Place | None, free: bool
 ) -> None:
     """The holder was on another host, and its heart has not stopped for long."""
-    job_environment(monkeypatch, **own)
-    record = {"host": "elsewhere", "pid": 1, "start": "x", "attempt": 1, **holder}
+    monkeypatch.setenv(VARIABLE, json.dumps(asdict(own)) if own else "")
+    record = {"host": "elsewhere", "pid": 1, "start": "x", "attempt": 1, "scheduler": "toy", **holder}
     (tmp_path / "lease.1").write_text(json.dumps(record))
     looks = iter([False, True])  # one look at the lease, and what waits then finds the step complete
     monkeypatch.setattr(lease, "POLL", 0.0)
@@ -310,7 +296,7 @@ def test_only_a_later_start_of_the_same_job_takes_over_at_once(
 
 
 def test_a_lease_names_the_start_that_holds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    job_environment(monkeypatch, SLURM_JOB_ID="77", SLURM_RESTART_COUNT="3")
+    monkeypatch.setenv(VARIABLE, json.dumps(asdict(Place("toy", "77", 3))))
     with lease.acquire(tmp_path, lambda: False):  # type: ignore[union-attr]
         told = lease.holder(tmp_path)
-        assert told and (told["job"], told["restart"]) == ("77", 3)
+        assert told and (told["scheduler"], told["job"], told["restart"]) == ("toy", "77", 3)

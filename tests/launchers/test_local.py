@@ -373,7 +373,7 @@ SMALL = "0, GPU-aa11, NVIDIA GeForce RTX 4090, 24564, 8.9\n"
         (4, [], "each of its 4 GPUs has 23.9"),
         (0, ["hydra.launcher.gpus=0"], None),
         (0, ["hydra.launcher.gpus=0", "train.fused_loss=true"], "fused_loss=true needs liger-kernel: pip"),
-        (0, ["hydra/launcher=slurm"], "jobs of utterances, train, generate have none: take hydra/launcher=slurm_gpu"),
+        (0, ["hydra/launcher=slurm"], "jobs of utterances, train, generate have none: take a hydra/launcher"),
         (0, ["hydra/launcher=slurm_gpu"], None),
         (0, ["gpu=null"], None),
     ],

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from launchers import scheduler, states
+from launchers import states
+from launchers.slurm import queue
 from launchers.states import Overview, State, find_grid, follow, overview, render
 from src.grid import lease
 from src.grid.errors import ConfigError
@@ -26,7 +27,7 @@ from tests.launchers.fakes.slurm import Slurm
 
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slurm]:
-    monkeypatch.setattr(scheduler, "PAUSE", 0.01)
+    monkeypatch.setattr(queue, "PAUSE", 0.01)
     monkeypatch.setattr(states, "INTERVAL", 0.0)
     with Slurm(tmp_path / "slurm", monkeypatch) as made:
         yield made
@@ -84,6 +85,7 @@ def working(grid: Grid, step: Step, **holder: Any) -> None:
     work = grid.store.work(step)
     work.mkdir(parents=True, exist_ok=True)
     record = {"host": "node7/pid", "pid": 4711, "start": "x", "attempt": 1, "job": None, "restart": 0, **holder}
+    record["scheduler"] = "slurm" if record["job"] else None
     (work / "lease.1").write_text(json.dumps(record))
     (work / "progress.json").write_text(json.dumps({"done": 30, "total": 120, "loss": 0.25, "seconds_left": 90.0}))
 
@@ -275,7 +277,7 @@ def test_without_slurm_the_store_tells_what_it_can(
     monkeypatch.setenv("PATH", str(tmp_path))
     assert words(grid) == {"a": "done", "b": "done", "c": "failed", "d": "blocked", "report": "waiting"}
     seen = overview(grid.folder)
-    assert seen.fault == "there is no squeue here" and not seen.over
+    assert seen.fault == "SLURM cannot be asked (there is no squeue on the PATH)" and not seen.over
     failure_file(grid.folder, steps["c"].name).unlink()
     assert note(grid, "c") == ("queued", "job 13_1"), "as far as is known"
 
@@ -388,7 +390,7 @@ def test_following_tells_what_changes_until_it_is_over(slurm: Slurm, tmp_path: P
     assert code == 1
     assert lines == [
         "done      a", "running   b: running", "waiting   report: for all jobs",
-        "failed    b: its job ended as FAILED (None) and left no artifact: python -m src.logs toys b",
+        "failed    b: its job ended as FAILED and left no artifact: python -m src.logs toys b",
         "failed    report: FAILED",
     ]  # fmt: skip
 

@@ -13,9 +13,13 @@ from typing import Any
 import pytest
 from submitit.core.utils import DelayedSubmission
 
-from launchers import scheduler, slurm
-from launchers.resources import Settings
-from launchers.slurm import COPIED, ROOT, ranges, read_sent, snapshot
+from launchers import snapshot as copying
+from launchers import submission
+from launchers.sent import read_sent
+from launchers.slurm import queue
+from launchers.slurm.settings import Settings
+from launchers.snapshot import COPIED, ROOT, snapshot
+from launchers.view import ranges
 from src import status
 from src.config import typed
 from src.grid.errors import ConfigError
@@ -30,7 +34,7 @@ from tests.launchers.fakes.slurm import Slurm
 
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slurm]:
-    monkeypatch.setattr(scheduler, "PAUSE", 0.01)
+    monkeypatch.setattr(queue, "PAUSE", 0.01)
     with Slurm(tmp_path / "slurm", monkeypatch) as made:
         yield made
 
@@ -428,7 +432,7 @@ def test_after_a_refusal_the_mended_command_goes_through(cluster: Slurm, outputs
 def test_a_refusal_is_told_even_if_nothing_can_be_cancelled(
     cluster: Slurm, outputs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slurm, "PATIENCE", 0.0)
+    monkeypatch.setattr(submission, "PATIENCE", 0.0)
     cluster.refused, cluster.away = {"--job-name=report": "Invalid qos specification"}, {"scancel": 1000}
     with pytest.raises(ConfigError, match="Invalid qos specification"):
         Grid(outputs, toy("a")).submit()
@@ -444,15 +448,15 @@ def test_a_controller_that_is_away_at_first(
 
 
 def test_a_controller_that_stays_away(cluster: Slurm, outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slurm, "PATIENCE", 0.0)
+    monkeypatch.setattr(submission, "PATIENCE", 0.0)
     grid = Grid(outputs, toy("a"))
     cluster.away = {"sbatch": 1000}
-    with pytest.raises(ConfigError, match=r"cannot be reached: .*Unable to contact slurm controller") as caught:
+    with pytest.raises(ConfigError, match=r"SLURM cannot be asked: .*Unable to contact slurm controller") as caught:
         grid.submit()
     assert "\n" not in str(caught.value)
     cluster.away = {"squeue": 1000}
     grid.submit()
-    with pytest.raises(ConfigError, match="cannot be reached"):
+    with pytest.raises(ConfigError, match="SLURM cannot be asked"):
         grid.submit()
     assert set(cluster.jobs.values()) == {"PENDING"}, "what is on its way is left alone"
 
@@ -502,7 +506,7 @@ def test_the_snapshot_is_the_source_and_its_commit(tmp_path: Path, monkeypatch: 
     for file in [*source, "src/__pycache__/one.pyc", "src/deep/__pycache__/two.pyc", "outputs/large", "tests/three.py"]:
         (tmp_path / "checkout" / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "checkout" / file).write_text(f"this is {file}")
-    monkeypatch.setattr(slurm, "ROOT", tmp_path / "checkout")
+    monkeypatch.setattr(copying, "ROOT", tmp_path / "checkout")
     made = snapshot(tmp_path / "code")
     assert {str(file.relative_to(made)) for file in made.rglob("*") if file.is_file()} == {*source, COMMIT}
     assert all((made / file).read_text() == f"this is {file}" for file in source)
@@ -517,6 +521,7 @@ def test_the_snapshot_is_the_source_and_its_commit(tmp_path: Path, monkeypatch: 
         (["12", "13", "14", "16"], "12-14, 16"),
         (["12", "13_0", "13_1", "13_2", "16"], "12, 13_0-13_2, 16"),
         (["13_0", "14_1", "15"], "13_0, 14_1, 15"),
+        (["job-8", "job-9", "job-10", "mail", "mail"], "job-8-job-10, mail, mail"),
     ],
 )
 def test_ranges(jobs: list[str], text: str) -> None:

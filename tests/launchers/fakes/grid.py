@@ -9,9 +9,11 @@ from typing import Any
 
 from rich.console import Console
 
+from launchers.base import scheduler
 from launchers.grid import freeze, point_latest
-from launchers.resources import Settings
-from launchers.slurm import Sent, submit
+from launchers.sent import Sent
+from launchers.slurm.settings import Settings
+from launchers.submission import submit
 from src.grid.cell import Row
 from src.grid.execute import execute, failure_file
 from src.grid.plan import Plan, make_plan
@@ -35,7 +37,9 @@ class Grid:
     def submit(self, **settings: Any) -> list[Sent]:
         """Submit what is missing now."""
         plain = Settings(**{"snapshot": False, "pack_minutes": 0.0, **settings})
-        return submit(self.plan(), self.store, self.folder, plain, Console(file=self.printed, width=200))
+        return submit(
+            self.plan(), self.store, self.folder, scheduler("slurm"), plain, Console(file=self.printed, width=200)
+        )
 
     def freeze(self) -> None:
         """As a grid that was started in another way than by SLURM."""
