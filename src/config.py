@@ -61,7 +61,7 @@ class Cell:
     name: str | None = None
     """Folder of the grid under outputs/grids; null: made from its rows."""
     plan_only: bool = False
-    recompute: str | tuple[str, ...] = ()
+    recompute: tuple[str, ...] = ()
     """Kinds of steps to compute anew, with all that rests on them."""
     compare: tuple[str, ...] = ("none", "replay")
     """Strategies that the other rows are tested against."""
@@ -139,6 +139,8 @@ def cell(composed: DictConfig) -> tuple[Cell, dict[str, Any]]:
     try:
         common = {"seed": values["seed"], "deepspeed": values["deepspeed"]}
         given = {key: value for key, value in values.items() if key not in ("train", "replay")}
+        if isinstance(given.get("recompute"), str):  # recompute=train, without brackets
+            given["recompute"] = [given["recompute"]]
         given |= {section: _variant(section, values[section]) for section in VARIANTS}
         method = values.get("method") or {}
         given["method"] = made_of(method) if method.get("name") is not None else None
