@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Score(Step):
     """Score the responses to the tasks (docs/artifacts.md describes the files)."""
 
-    needs = ("numpy", "jiwer", "src.evaluate.score", "src.evaluate.checkers")
+    needs = ("numpy", "jiwer", "src.evaluate.score", "src.evaluate.preload")
 
     tasks: tuple[str, ...]
     config: Scoring

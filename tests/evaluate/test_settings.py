@@ -48,7 +48,7 @@ def test_what_every_task_of_the_harness_is_told_leaves_their_names_out() -> None
         ({"asr_examples": 0}, "evaluate.asr_examples is 0; it must be greater than 0"),
         ({"listen": -1}, "evaluate.listen is -1; it must be at least 0"),
         ({"decoding": {"top_k": -1}}, "evaluate.decoding.top_k is -1; it must be at least 0 (0: all tokens)"),
-        ({"max_new_tokens": {"t2t": 1}}, "evaluate.max_new_tokens is {'t2t': 1}; it must be a number for each of t2t, "),
+        ({"max_new_tokens": {"t2t": 1}}, "evaluate.max_new_tokens is {'t2t': 1}; it must be a number for each of t2t"),
         (
             {"max_new_tokens": SECTION["max_new_tokens"] | {"sqa": 0}},
             "evaluate.max_new_tokens.sqa is 0; it must be greater than 0",

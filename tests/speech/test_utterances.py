@@ -18,7 +18,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2Model
 from src.config import typed
 from src.data import jsonl
 from src.data.units import Units
-from src.evaluate.responses import Listener
+from src.evaluate.listener import Listener
 from src.speech import fetch, gather, load, utterances
 from src.speech.audio import read_audio, write_audio
 from src.speech.pretrained import LISTS, PretrainedSpeech
