@@ -20,7 +20,7 @@ from hydra.errors import CompactHydraException
 
 from launchers.states import find_grid
 from src.grid.arguments import command_parser
-from src.grid.cell import Row
+from src.grid.row import Row
 from src.grid.errors import ConfigError
 from src.grid.files import permit_as
 from src.grid.plan import Plan

@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from src.data import jsonl
-from src.evaluate import ifeval, languages, speech_ifeval
-from src.evaluate.ifeval import Example
+from src.evaluate import ifeval, ifeval_prompts, languages, speech_ifeval, user_rows
+from src.evaluate.ifeval_prompts import Example
 
 LEVELS = ("prompt", "instruction")
 
@@ -53,7 +53,7 @@ def answers(
     known: set[str],
     needed: Sequence[str],
 ) -> list[str]:
-    """The response to each of the needed prompts, in their order, out of rows with their places (`ifeval.read_rows`).
+    """The response to each of the needed prompts, in their order. rows: as `user_rows.read_rows` gives them, with places.
 
     identify: row -> the prompt that it answers, as it is named in known; ValueError if the row names none. Responses to
     prompts that are known and not needed are passed over. Raises ValueError for a row without a text, or that answers
@@ -137,19 +137,19 @@ def score_ifeval(arguments: argparse.Namespace) -> Scored:
     language = arguments.language
     if language is not None:
         languages.require_known(language)
-    examples: Sequence[Example] = ifeval.load(arguments.prompts, language, arguments.revision)
+    examples: Sequence[Example] = ifeval_prompts.load(arguments.prompts, language, arguments.revision)
     scored = examples if language is None else languages.comparable(examples)
     if not scored:
         raise ValueError(f"{arguments.prompts}: every prompt asks for a response in a certain language")
     ifeval.require_nltk_data(scored)
     responses = answers(
         arguments.responses,
-        ifeval.read_rows(arguments.responses),
+        user_rows.read_rows(arguments.responses),
         by_key_or_prompt(examples),
         {str(example["key"]) for example in examples},
         [str(example["key"]) for example in scored],
     )
-    verdicts = [ifeval.judge(example, response) for example, response in zip(scored, responses, strict=True)]
+    verdicts = [ifeval.check(example, response) for example, response in zip(scored, responses, strict=True)]
     scores, parts, chance = ifeval.scores(verdicts), ifeval.breakdown(scored, verdicts), ifeval.chance(scored)
     report = {"benchmark": "ifeval", "prompts": len(scored), "scores": scores, **parts, "chance": chance}
 

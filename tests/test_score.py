@@ -149,9 +149,9 @@ def test_other_wrong_input_is_one_line(capsys, prompts, responses, tmp_path):
 
 
 def test_missing_nltk_data_is_said_before_the_responses_are_read(capsys, tmp_path, monkeypatch):
-    from src.evaluate import ifeval
+    from src.evaluate import checkers
 
-    ifeval._checkers()
+    checkers.load()
     import nltk
 
     monkeypatch.setattr(nltk.data, "path", [])
@@ -206,11 +206,11 @@ def test_official_prompts_in_two_processes(tmp_path):
     report = json.loads(printed[0][0])
     assert (report["prompts"], report["chance"]) == (541, [1122, 1129])
 
-    from src.evaluate import ifeval
+    from src.evaluate import checkers
 
     verdicts = [json.loads(line) for line in printed[0][1].splitlines()]
     for way in ("strict", "loose"):
-        total = ifeval._checkers().agg_inst_level_acc([row[way] for row in verdicts])
+        total = checkers.load().agg_inst_level_acc([row[way] for row in verdicts])
         assert report["scores"][f"instruction_{way}"]["value"] == pytest.approx(total)
         assert report["scores"][f"prompt_{way}"]["value"] == pytest.approx(sum(all(r[way]) for r in verdicts) / 541)
 

@@ -24,7 +24,7 @@ from src.data.downloads import Download
 from src.data.draw import draw
 from src.data.librispeech import Utterance
 from src.data.settings import PublishedData
-from src.evaluate import ifeval, question_sets
+from src.evaluate import ifeval, ifeval_prompts, question_sets
 from src.speech.audio import write_audio
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Writer:
         source = self.data.ifeval
         path, _ = self.source("ifeval", source.path, source.revision)
         try:
-            prompts = ifeval.load(prompts_file(path))
+            prompts = ifeval_prompts.load(prompts_file(path))
         except ValueError as error:
             raise ValueError(f"{setting('ifeval')}: {str(error).splitlines()[0]}") from None
         self.held |= {magpie.normalized(row["prompt"]) for row in prompts}

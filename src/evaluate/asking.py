@@ -1,7 +1,8 @@
-"""How a model is asked. Imports no torch: a plan is checked with these settings."""
+"""How a model is asked, and from what. Imports no torch: a plan is checked with these settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from src.checks import positive, require
 
@@ -41,3 +42,17 @@ class Asking:
         positive(self, "batch_tokens")
         for name in ("listen", "asr_examples", "tts_examples"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """The folders that responses are made from: artifacts of other steps."""
+
+    model: Path
+    base: Path
+    """The base model, which has the tokenizer; the model itself may be this one."""
+    corpus: Path
+    units: Path | None = None
+    """What is spoken, as units; needed by spoken tasks alone, as the vocoder and the recognizer."""
+    vocoder: Path | None = None
+    recognizer: Path | None = None

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from src.evaluate.ifeval import Example
+from src.evaluate.ifeval_prompts import Example
 from src.evaluate.statistics import accuracy
 
 RESPONSE_LANGUAGE = "language:response_language"

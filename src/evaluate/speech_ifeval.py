@@ -26,8 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from src.evaluate import ifeval
-from src.evaluate.ifeval import Example
+from src.evaluate import ifeval, ifeval_prompts, user_rows
+from src.evaluate.ifeval_prompts import Example
 from src.evaluate.statistics import accuracy
 
 CHAIN_OF_THOUGHT = "chain_of_thought"
@@ -86,7 +86,7 @@ MODIFIED: dict[str, Callable[..., bool]] = {
 """Checks that are not IFEval's: instruction id -> does a response (first argument) follow it? In any language."""
 
 
-def judge(example: Example, response: str) -> bool:
+def follows(example: Example, response: str) -> bool:
     """Whether a response follows the constraints of an example, by rules. An empty one follows nothing."""
     if not response.strip():
         return False
@@ -94,7 +94,7 @@ def judge(example: Example, response: str) -> bool:
         if name in MODIFIED:
             followed = MODIFIED[name](response, **kwargs)
         else:
-            followed = ifeval.judge({**example, "instruction_id_list": [name], "kwargs": [kwargs]}, response).strict[0]
+            followed = ifeval.check({**example, "instruction_id_list": [name], "kwargs": [kwargs]}, response).strict[0]
         if not followed:
             return False
     return True
@@ -213,7 +213,7 @@ def verdicts(examples: Sequence[Example], responses: Sequence[str], asked: Judge
 
     with ThreadPoolExecutor(asked.requests if asked else 1) as pool:
         answered = pool.map(ask, reasoning)
-        return [next(answered) if pair[0]["category"] == CHAIN_OF_THOUGHT else judge(*pair) for pair in pairs]
+        return [next(answered) if pair[0]["category"] == CHAIN_OF_THOUGHT else follows(*pair) for pair in pairs]
 
 
 def rates(examples: Sequence[Example], followed: Sequence[bool | None]) -> dict[str, Any]:
@@ -267,14 +267,14 @@ def load(source: str | Path, revision: str | None = None) -> list[dict[str, Any]
     (see `identify`), prompt, instruction_id_list and kwargs, and category. Raises FileNotFoundError if there is no such
     file, ValueError with one line for each problem in it.
     """
-    if ifeval.is_local(source):
-        rows = read_rows(Path(source))
+    if user_rows.is_local(source):
+        placed = read_rows(Path(source))
     else:
-        rows = [row for name in FILES for row in ifeval.hub_rows(str(source), None, revision, f"**/{name}")]
+        placed = [row for name in FILES for row in user_rows.hub_rows(str(source), None, revision, f"**/{name}")]
     rules: list[tuple[str, dict[str, Any]]] = []
     reasoning: dict[str, dict[str, Any]] = {}
     problems = []
-    for place, row in rows:
+    for place, row in placed:
         try:
             if not isinstance(row.get("instruction"), str) or row.get("metric") not in CATEGORIES:
                 raise ValueError(f'must have an "instruction", and as "metric" one of {", ".join(CATEGORIES)}')
@@ -287,13 +287,13 @@ def load(source: str | Path, revision: str | None = None) -> list[dict[str, Any]
                 reasoning[made["key"]] = {**made, "instruction_id_list": [], "kwargs": []}
         except ValueError as error:
             problems.append(f"{place}: {error}")
-    ifeval.raise_problems(problems)
-    checked = ifeval.validated(source, rules) if rules else []
+    user_rows.raise_problems(problems)
+    checked = ifeval_prompts.validated(source, rules) if rules else []
     for example in checked:
         for name, kwargs in zip(example["instruction_id_list"], example["kwargs"], strict=True):
             absent = _arguments(name) - kwargs.keys()
             problems += [f"{source}: prompt {example['key']}: {name} needs {argument}" for argument in sorted(absent)]
-    ifeval.raise_problems(problems)
+    user_rows.raise_problems(problems)
     return [*checked, *reasoning.values()]
 
 
@@ -305,11 +305,11 @@ def _arguments(name: str) -> set[str]:
 def read_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
     """The rows of a JSONL file, or of those of `FILES` that a folder has."""
     if not path.is_dir():
-        return ifeval.read_rows(path)
+        return user_rows.read_rows(path)
     found = [path / name for name in FILES if (path / name).is_file()]
     if not found:
         raise FileNotFoundError(f"{path}: has none of {', '.join(FILES)}")
-    return [row for file in found for row in ifeval.read_rows(file)]
+    return [row for file in found for row in user_rows.read_rows(file)]
 
 
 def identify(row: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from src.checks import require
 from src.data import downloads, librispeech, magpie, published, settings
-from src.evaluate import ifeval, question_sets
+from src.evaluate import question_sets, user_rows
 from src.evaluate.question_sets import SETS
 from src.grid.typed import typed
 from src.speech import centroids, folders
@@ -186,6 +186,6 @@ def _looked_into(name: str, data: settings.PublishedData, place: Path) -> None:
     elif name == "text":
         next(magpie.texts(magpie.find(place), bool(data.text.excluded_categories)), None)
     elif name == "ifeval":
-        ifeval.read_rows(published.prompts_file(place))
+        user_rows.read_rows(published.prompts_file(place))
     else:
         question_sets.check(name, place)

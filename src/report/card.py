@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from src.data import jsonl, prompts
-from src.grid.cell import Row
+from src.grid.row import Row
 from src.grid.step import Step, closure
 from src.grid.store import Store
 from src.model.hub import REPOSITORY

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from src.data import jsonl
-from src.grid.cell import Row
+from src.grid.row import Row
 from src.grid.store import Store
 from src.report.lines import Line
 

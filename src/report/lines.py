@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from src.evaluate.statistics import Interval, over_seeds
-from src.grid.cell import Row
+from src.grid.row import Row
 from src.grid.step import canonical, closure
 from src.grid.store import Store
+from src.steps.train import Train
 
 ORDER = (
     "original",
@@ -93,7 +94,7 @@ class Line:
     @property
     def replays(self) -> bool:
         """Whether a training that the line rests on replays anything."""
-        return any(step.kind == "train" and step.config.get("replay") for step in closure([self.rows[0].evaluate]))
+        return any(isinstance(step, Train) and step.replays for step in closure([self.rows[0].evaluate]))
 
 
 def read_scores(folder: Path) -> dict[str, dict[str, Any]]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from src.data import jsonl
 from src.evaluate.comparison import Comparison, Examples, Outcome, Seeds, compare, holm
-from src.grid.cell import Row
+from src.grid.row import Row
 from src.grid.store import Store
 from src.report.lines import Line
 

@@ -12,13 +12,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from src.grid.cell import Row
+from src.grid.row import Row
 from src.grid.files import write_whole
 from src.grid.plan import Plan
 from src.grid.step import closure
 from src.grid.store import Store
 from src.report import curves, figure, instructions, marks, page, retention, table, track, tradeoff
 from src.report.lines import collapse
+from src.steps.score import Score
+from src.steps.train import Train
 
 
 def write(rows: Sequence[Row], plan: Plan, store: Store, grid: Path) -> str:
@@ -63,17 +65,17 @@ def judges(rows: Sequence[Row], store: Store) -> list[dict[str, Any]]:
     """The WER of each recognizer that judged: {"seed", "recognizer", "natural", "resynthesized"}."""
     found: dict[str, dict[str, Any]] = {}
     for row in sorted(rows, key=lambda row: row.seed):
-        folder = store.lookup(row.judge) if row.judge else None
-        if row.judge and folder and row.judge.name not in found:
+        folder = store.lookup(row.recognizer) if row.recognizer else None
+        if row.recognizer and folder and row.recognizer.name not in found:
             errors = json.loads((folder / "wer.json").read_text(encoding="utf-8"))
-            found[row.judge.name] = {"seed": row.seed, "recognizer": row.judge.name, **errors}
+            found[row.recognizer.name] = {"seed": row.seed, "recognizer": row.recognizer.name, **errors}
     return list(found.values())
 
 
 def replay_pools(rows: Sequence[Row]) -> list[str]:
     """The text pools that the rows' training replayed from, by name."""
     steps = closure(step for row in rows for step in (row.evaluate, *row.curve.values()))
-    pools = {step.config["replay"]["pool"] for step in steps if step.kind == "train" and step.config.get("replay")}
+    pools = {step.replay.pool for step in steps if isinstance(step, Train) and step.replay}
     return sorted(pools)
 
 
@@ -82,6 +84,6 @@ def rules(rows: Sequence[Row]) -> dict[str, list[str]]:
     used: dict[str, dict[str, None]] = {"matching": {}, "wer_normalization": {}}
     for row in rows:
         for setting, names in used.items():
-            if setting in row.evaluate.config:
-                names[row.evaluate.config[setting]] = None
+            if isinstance(row.evaluate, Score) and setting in row.evaluate.reads:
+                names[getattr(row.evaluate.config, setting)] = None
     return {setting: sorted(names) for setting, names in used.items()}

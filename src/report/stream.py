@@ -15,7 +15,7 @@ from typing import Any
 from src.data import jsonl
 from src.grid.context import metrics_file
 from src.grid.step import Step
-from src.grid.store import Store
+from src.grid.store import Store, all_settings
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def _send(work: Path, grid: Path, settings: Mapping[str, Any], step: Step, over:
                 if number <= sent:
                     continue
                 if run is None:
-                    about = {**step.config, "artifact": step.name}
+                    about = {**all_settings(step), "artifact": step.name}
                     run = track.start(step.fingerprint, step.name, "train", about, "online", settings, grid)
                 run.log(point, step=number)
                 sent = number

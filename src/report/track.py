@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
 from src.data import jsonl
-from src.grid.cell import Row
+from src.grid.row import Row
 from src.grid.step import Step, closure
-from src.grid.store import Store
+from src.grid.store import Store, all_settings
 from src.report.examples import clip_of, shorten
 from src.report.lines import Line, scores_of
 from src.report.table import label, shown, spread
@@ -134,7 +134,7 @@ def _training(step: Step, folder: Path, store: Store) -> Run:
             run.log({**point, "tokens_per_second": speeds.get(number)}, step=number)
         run.summary.update(summary)
 
-    return Run(step.fingerprint[:ID_LENGTH], step.name, "train", {**step.config, "artifact": step.name}, fill)
+    return Run(step.fingerprint[:ID_LENGTH], step.name, "train", {**all_settings(step), "artifact": step.name}, fill)
 
 
 def _row(line: Line, row: Row, folder: Path, store: Store) -> Run:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Score(Step):
     """Score the responses to the tasks (docs/artifacts.md describes the files)."""
 
-    needs = ("numpy", "jiwer", "src.evaluate.score", "src.evaluate.checkers")
+    needs = ("numpy", "jiwer", "src.evaluate.score", "src.evaluate.preload")
 
     tasks: tuple[str, ...]
     config: Scoring
@@ -27,6 +27,12 @@ class Score(Step):
     def __post_init__(self) -> None:
         for task in self.tasks:
             require(task in TASKS, "tasks", task, "out of " + ", ".join(TASKS))
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The rules that decide one of the scores: word errors are counted of spoken tasks alone."""
+        spoken = any(TASKS[task].spoken for task in self.tasks)
+        return ("matching", "wer_normalization") if spoken else ("matching",)
 
     @property
     def label(self) -> str:

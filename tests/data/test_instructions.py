@@ -17,7 +17,7 @@ def test_references_pass_the_official_checkers_even_after_the_tokenizer() -> Non
     for key, made in enumerate(drawn):
         decoded = str(tokenizer.decode(tokenizer(made.response)["input_ids"]))
         for response in (made.response, decoded):
-            verdict = ifeval.judge(made.ifeval(key), response)
+            verdict = ifeval.check(made.ifeval(key), response)
             assert all(verdict.strict), (made, response, verdict)
 
 
@@ -27,7 +27,7 @@ def test_every_id_occurs_and_an_empty_answer_fails() -> None:
     seen = Counter(kind for made in drawn for kind in made.instruction_id_list)
     assert set(seen) == set(instructions.IDS)
     assert len(seen) >= 8
-    assert not any(any(ifeval.judge(made.ifeval(0), "").strict) for made in drawn[:50])
+    assert not any(any(ifeval.check(made.ifeval(0), "").strict) for made in drawn[:50])
 
 
 def test_prompt_determines_the_response() -> None:

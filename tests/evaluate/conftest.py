@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 from src.data import jsonl, prompts
 from src.data.units import Units
 from src.data.words import split_words
-from src.evaluate.responses import ASR_INSTRUCTION, TTS_INSTRUCTION
+from src.evaluate.tasks import TASKS
 from src.grid.step import Step
 from src.model.tokenizer import build_tokenizer
 from tests.contexts import Recorded
@@ -102,8 +102,8 @@ def artifacts(tmp_path_factory) -> dict[str, Path]:
         talks.append((prompt, response))
     for text, heard in zip(SENTENCES, ["paris is blue", "lions blue"], strict=True):
         own = spoken(text)
-        talks.append((prompts.asr(prompts.flatten(own["units"], False), ASR_INSTRUCTION), heard))
-        talks.append((prompts.tts(text, TTS_INSTRUCTION), prompts.interleave(own["words"], own["units"])))
+        talks.append((prompts.asr(prompts.flatten(own["units"], False), TASKS["asr"].instruction), heard))
+        talks.append((prompts.tts(text, TASKS["tts"].instruction), prompts.interleave(own["words"], own["units"])))
     jsonl.write(corpus / "eval_qa.jsonl", questions)
     jsonl.write(
         corpus / "eval_ifeval.jsonl",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from src.evaluate import ifeval
+from src.evaluate import checkers, ifeval, ifeval_prompts
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 OFFICIAL = SHARED / "ifeval" / "input_data.jsonl"
@@ -69,7 +69,7 @@ HASH: tuple[str, dict] = (
 @pytest.fixture(autouse=True)
 def nltk_data(monkeypatch):
     """nltk looks into our copy of its data too, where there is one."""
-    ifeval._checkers()
+    checkers.load()
     import nltk
 
     monkeypatch.setattr(nltk.data, "path", [*nltk.data.path, str(NLTK_DATA)])
@@ -83,7 +83,7 @@ def skip_without_data(*examples: dict) -> None:
 
 
 def official(asked: dict, response: str) -> ifeval.Verdict:
-    found = ifeval._checkers().process_results(asked, [response])
+    found = checkers.load().process_results(asked, [response])
     verdict = ifeval.Verdict(tuple(found["inst_level_strict_acc"]), tuple(found["inst_level_loose_acc"]))
     assert found["prompt_level_strict_acc"] == all(verdict.strict)
     assert found["prompt_level_loose_acc"] == all(verdict.loose)
@@ -99,40 +99,40 @@ def write(path: Path, *lines: object) -> Path:
 def test_every_instruction(name, kwargs, good, bad):
     asked = example((name, kwargs))
     skip_without_data(asked)
-    assert ifeval.judge(asked, good) == official(asked, good)
-    assert ifeval.judge(asked, bad) == official(asked, bad)
-    assert (ifeval.judge(asked, good).strict, ifeval.judge(asked, bad).strict) == ((True,), (False,))
+    assert ifeval.check(asked, good) == official(asked, good)
+    assert ifeval.check(asked, bad) == official(asked, bad)
+    assert (ifeval.check(asked, good).strict, ifeval.check(asked, bad).strict) == ((True,), (False,))
 
 
 def test_every_instruction_is_here():
-    known = ifeval._checkers().instructions_registry.INSTRUCTION_DICT
+    known = checkers.load().instructions_registry.INSTRUCTION_DICT
     assert [row[0] for row in EVERY] == sorted(known)
 
 
 def test_each_instruction_has_its_verdict():
-    assert ifeval.judge(example(NO_COMMA, KEYWORD), "red and blue").strict == (True, True)
-    assert ifeval.judge(example(NO_COMMA, KEYWORD), "green, blue").strict == (False, False)
-    assert ifeval.judge(example(KEYWORD, NO_COMMA), "red, blue").strict == (True, False)
+    assert ifeval.check(example(NO_COMMA, KEYWORD), "red and blue").strict == (True, True)
+    assert ifeval.check(example(NO_COMMA, KEYWORD), "green, blue").strict == (False, False)
+    assert ifeval.check(example(KEYWORD, NO_COMMA), "red, blue").strict == (True, False)
 
 
 def test_empty_response_follows_nothing():
-    assert ifeval.judge(example(NO_COMMA), " \n") == ifeval.Verdict((False,), (False,))
+    assert ifeval.check(example(NO_COMMA), " \n") == ifeval.Verdict((False,), (False,))
 
 
 def test_loose_forgives_a_first_line_and_asterisks():
-    verdict = ifeval.judge(example(QUOTES), 'Here it is:\n"red"')
+    verdict = ifeval.check(example(QUOTES), 'Here it is:\n"red"')
     assert verdict == ifeval.Verdict((False,), (True,))
-    assert ifeval.judge(example(QUOTES), '*"red"*').loose == (True,)
+    assert ifeval.check(example(QUOTES), '*"red"*').loose == (True,)
 
 
 def test_unset_arguments_are_as_absent():
     with_none = ("keywords:existence", {"keywords": ["red"], "letter": None, "num_words": None})
-    assert ifeval.judge(example(with_none), "red").strict == (True,)
+    assert ifeval.check(example(with_none), "red").strict == (True,)
 
 
 def test_unknown_instruction_is_named():
     with pytest.raises(ValueError, match="IFEval prompt 7: unknown instruction colors:red"):
-        ifeval.judge(example(("colors:red", {}), key=7), "red")
+        ifeval.check(example(("colors:red", {}), key=7), "red")
 
 
 def test_scores_at_both_levels():
@@ -170,10 +170,10 @@ def test_chance_is_fixed_and_leaves_no_trace():
     responses = [letter * 3 for letter in "abcdefghijklmnopqrstuvwxyz"]
     random.seed(0)
     state = random.getstate()
-    first = [ifeval.judge(drawn, response) for response in responses]
+    first = [ifeval.check(drawn, response) for response in responses]
     assert random.getstate() == state
     random.seed(123)
-    assert [ifeval.judge(drawn, response) for response in responses] == first
+    assert [ifeval.check(drawn, response) for response in responses] == first
     assert sum(verdict.strict[0] for verdict in first) == 1, "one and the same letter for every response"
 
 
@@ -189,12 +189,12 @@ def test_prompts_of_chance_are_named():
 def test_language_detection_is_repeatable():
     asked = example(("language:response_language", {"language": "de"}))
     mixed = "das ist the red and die blaue blue house"
-    assert len({ifeval.judge(asked, mixed) for _ in range(20)}) == 1
+    assert len({ifeval.check(asked, mixed) for _ in range(20)}) == 1
 
 
 def test_prompts_of_a_file(tmp_path):
     rows = [example((name, {**kwargs, "unset": None}), key=i) for i, (name, kwargs, _, _) in enumerate(EVERY)]
-    loaded = ifeval.load(write(tmp_path / "prompts.jsonl", "\ufeff" + json.dumps(rows[0]), *rows[1:], "", " "))
+    loaded = ifeval_prompts.load(write(tmp_path / "prompts.jsonl", "\ufeff" + json.dumps(rows[0]), *rows[1:], "", " "))
     assert loaded == [example((name, kwargs), key=i) for i, (name, kwargs, _, _) in enumerate(EVERY)]
 
 
@@ -212,7 +212,7 @@ def test_prompts_of_the_hub(monkeypatch):
         return stored
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    assert ifeval.load("someone/ifeval", "fi", "abc") == rows
+    assert ifeval_prompts.load("someone/ifeval", "fi", "abc") == rows
     assert asked == [(("someone/ifeval", "fi"), {"data_files": None, "split": "train", "revision": "abc"})]
 
 
@@ -224,13 +224,13 @@ def test_hub_that_cannot_be_reached_is_one_line(monkeypatch):
 
     monkeypatch.setattr(datasets, "load_dataset", fail)
     with pytest.raises(ValueError, match=r"^google/IFEval could not be loaded .*ConnectionError: no network\).* path$"):
-        ifeval.load("google/IFEval")
+        ifeval_prompts.load("google/IFEval")
 
 
 @pytest.mark.parametrize("source", ["nowhere.jsonl", "nowhere/prompts.jsonl", "a/b/c"])
 def test_source_that_is_nowhere(source):
     with pytest.raises(FileNotFoundError, match="no such file, nor the name of a dataset"):
-        ifeval.load(source)
+        ifeval_prompts.load(source)
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_source_that_is_nowhere(source):
 def test_problem_of_a_prompts_file_names_the_line(tmp_path, row, message):
     path = write(tmp_path / "prompts.jsonl", example(NO_COMMA), example(NO_COMMA, key=2), row)
     with pytest.raises(ValueError) as raised:
-        ifeval.load(path)
+        ifeval_prompts.load(path)
     (line,) = str(raised.value).splitlines()
     assert line.startswith(f"{path}:3: ")
     assert message in line
@@ -266,7 +266,7 @@ def test_problem_of_a_prompts_file_names_the_line(tmp_path, row, message):
 def test_every_problem_has_its_line(tmp_path):
     path = write(tmp_path / "prompts.jsonl", *[example(("colors:red", {}), key=i) for i in range(30)])
     with pytest.raises(ValueError) as raised:
-        ifeval.load(path)
+        ifeval_prompts.load(path)
     lines = str(raised.value).splitlines()
     assert [line.split(": ")[0] for line in lines[:-1]] == [f"{path}:{number}" for number in range(1, 21)]
     assert lines[-1] == "and 10 more problems"
@@ -274,7 +274,7 @@ def test_every_problem_has_its_line(tmp_path):
 
 def test_file_without_prompts(tmp_path):
     with pytest.raises(ValueError, match="is empty"):
-        ifeval.load(write(tmp_path / "prompts.jsonl", ""))
+        ifeval_prompts.load(write(tmp_path / "prompts.jsonl", ""))
 
 
 IMPORT = """
@@ -283,8 +283,8 @@ def refuse(*arguments, **options):
     raise AssertionError("network")
 socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
 import os
-from src.evaluate import ifeval
-ifeval._checkers()
+from src.evaluate import checkers
+checkers.load()
 print(os.environ.get("LOCAL_RANK"), [name for name in ("datasets", "sklearn", "pandas") if name in sys.modules])
 from lm_eval.tasks import TaskManager
 import sklearn.svm
@@ -309,12 +309,12 @@ def test_missing_nltk_data_is_explained(monkeypatch):
         ifeval.require_nltk_data([example(NO_COMMA), asked])
     nltk.tokenize._get_punkt_tokenizer.cache_clear()
     with pytest.raises(FileNotFoundError, match=r"punkt_tab was not found"):
-        ifeval.judge(asked, "RED and BLUE")
+        ifeval.check(asked, "RED and BLUE")
 
 
 @pytest.fixture(scope="module")
 def prompts() -> list[dict]:
-    return ifeval.load(OFFICIAL)
+    return ifeval_prompts.load(OFFICIAL)
 
 
 @needs_official
@@ -327,7 +327,7 @@ def test_verdicts_are_the_official_ones_on_the_official_prompts(prompts, respond
     for asked in prompts:
         response = respond(asked["prompt"])
         if asked["key"] not in chance:
-            assert ifeval.judge(asked, response) == official(asked, response), asked["key"]
+            assert ifeval.check(asked, response) == official(asked, response), asked["key"]
             compared += 1
     assert compared == 539
 
@@ -341,13 +341,13 @@ def test_two_official_prompts_are_chance(prompts):
 TWICE = """
 import hashlib, sys
 from pathlib import Path
-from src.evaluate import ifeval
+from src.evaluate import ifeval, ifeval_prompts
 digest = hashlib.sha256()
 by_chance = {"keywords:letter_frequency", "language:response_language", "change_case:english_lowercase"}
-for asked in ifeval.load(Path(sys.argv[1])):
+for asked in ifeval_prompts.load(Path(sys.argv[1])):
     if by_chance & set(asked["instruction_id_list"]) and not ifeval.NEED_PUNKT & set(asked["instruction_id_list"]):
         for response in (asked["prompt"], "das ist the red and die blaue blue house", "EI PUNAISTA"):
-            digest.update(repr(ifeval.judge(asked, response)).encode())
+            digest.update(repr(ifeval.check(asked, response)).encode())
 print(digest.hexdigest())
 """
 

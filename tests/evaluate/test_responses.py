@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from src.data import jsonl
-from src.evaluate import ifeval, responses
+from src.evaluate import checkers, respondent, responses
 from src.evaluate.asking import Asking, Decoding
 from src.evaluate.generate import generate
 from src.grid.context import reached
@@ -179,7 +179,7 @@ def test_a_stopped_evaluation_goes_on_behind_what_was_answered(
     asked: list[int] = []
     out, work = tmp_path_factory.mktemp("out"), tmp_path_factory.mktemp("work")
     monkeypatch.setattr(responses, "ASKED_AT_ONCE", at_once)
-    monkeypatch.setattr(responses, "generate", stopping)
+    monkeypatch.setattr(respondent, "generate", stopping)
     with pytest.raises(Stopped):
         run(CONFIG, artifacts, out, Recorded(work))
     assert not list(out.iterdir()) and reached(work) == 3
@@ -215,7 +215,7 @@ def test_data_that_the_checkers_need_is_asked_for_before_anything_is_generated(
         "kwargs": [{"num_sentences": 2, "relation": "at least"}],
     }
     jsonl.write(corpus / "eval_ifeval.jsonl", [asked])
-    ifeval._checkers()
+    checkers.load()
     monkeypatch.setattr("nltk.data.path", [])
     inputs = {"model": tmp_path / "there is none", "base": tmp_path / "nor here", "corpus": corpus}
     with pytest.raises(FileNotFoundError, match=r"punkt_tab.*\(key 7 is the first\)"):

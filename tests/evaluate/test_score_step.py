@@ -13,7 +13,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from src.data import jsonl
 from src.evaluate import qa
-from src.evaluate.ifeval import breakdown, chance, judge
+from src.evaluate.ifeval import breakdown, chance, check
 from src.evaluate.scoring import Scoring
 from src.grid.errors import ConfigError
 from src.grid.typed import typed
@@ -203,7 +203,7 @@ def test_totals_are_those_of_the_rows(result):
 
 
 def test_breakdown_is_that_of_the_verdicts(result):
-    verdicts = [judge(example, response) for example, (*_, response) in zip(examples(), INSTRUCTIONS, strict=True)]
+    verdicts = [check(example, response) for example, (*_, response) in zip(examples(), INSTRUCTIONS, strict=True)]
     told = read(result, "breakdown.json")["ifeval"]
     assert told == {**breakdown(examples(), verdicts), "chance": chance(examples())}
     assert told["group"]["punctuation"]["strict"]["value"] == pytest.approx(1 / 3)
@@ -276,7 +276,7 @@ def test_scoring_loads_no_model_library(inputs, tmp_path):
     folders = {role: str(path) for role, path in inputs.items()}
     code = f"""
 import pathlib, sys, types
-import src.evaluate.checkers
+import src.evaluate.preload
 from src.evaluate.score import score
 from src.evaluate.scoring import Scoring
 folders = {{role: pathlib.Path(folder) for role, folder in {folders}.items()}}

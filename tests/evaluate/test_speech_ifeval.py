@@ -53,7 +53,7 @@ def write(path: Path, *rows: dict) -> Path:
 def test_bullets_also_start_with_a_dot_or_a_digit(response, bullets):
     for number in range(4):
         asked = rule("detectable_format:number_bullet_lists", num_bullets=number)
-        assert speech_ifeval.judge(asked, response) == (number == bullets)
+        assert speech_ifeval.follows(asked, response) == (number == bullets)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_bullets_also_start_with_a_dot_or_a_digit(response, bullets):
 def test_paragraphs_end_at_line_breaks(response, paragraphs):
     for number in range(5):
         asked = rule("length_constraints:number_paragraphs", num_paragraphs=number)
-        assert speech_ifeval.judge(asked, response) == (number == paragraphs)
+        assert speech_ifeval.follows(asked, response) == (number == paragraphs)
 
 
 def test_empty_paragraph_in_between_is_wrong():
@@ -81,28 +81,28 @@ def test_empty_paragraph_in_between_is_wrong():
 def test_case_is_checked_in_any_language():
     finnish = "JÄRVEN RANNALLA ON PUNAINEN TALO"
     upper, lower = rule("change_case:english_capital"), rule("change_case:english_lowercase")
-    assert speech_ifeval.judge(upper, finnish)
-    assert speech_ifeval.judge(lower, finnish.lower())
-    assert not speech_ifeval.judge(upper, finnish.title())
-    assert not speech_ifeval.judge(lower, finnish.title())
-    assert not ifeval.judge(lower, finnish.lower()).strict[0], "IFEval's own wants English"
+    assert speech_ifeval.follows(upper, finnish)
+    assert speech_ifeval.follows(lower, finnish.lower())
+    assert not speech_ifeval.follows(upper, finnish.title())
+    assert not speech_ifeval.follows(lower, finnish.title())
+    assert not ifeval.check(lower, finnish.lower()).strict[0], "IFEval's own wants English"
 
 
 @pytest.mark.parametrize("response", ["The answer is: red", '"the answer is: red"', "'The answer is:' red"])
 def test_quotation_marks_before_the_repeated_text_are_forgiven(response):
-    assert speech_ifeval.judge(rule("combination:repeat_prompt", prompt_to_repeat="The answer is:"), response)
+    assert speech_ifeval.follows(rule("combination:repeat_prompt", prompt_to_repeat="The answer is:"), response)
 
 
 def test_text_before_the_repeated_text_is_not_forgiven():
     asked = rule("combination:repeat_prompt", prompt_to_repeat="The answer is:")
-    assert not speech_ifeval.judge(asked, "Well. The answer is: red")
+    assert not speech_ifeval.follows(asked, "Well. The answer is: red")
 
 
 def test_other_checks_are_those_of_ifeval_and_strict():
     quoted = rule("startend:quotation")
-    assert speech_ifeval.judge(quoted, '"red"')
-    assert not speech_ifeval.judge(quoted, 'Here it is:\n"red"'), "what loose would forgive"
-    assert not speech_ifeval.judge(rule("punctuation:no_comma"), " ")
+    assert speech_ifeval.follows(quoted, '"red"')
+    assert not speech_ifeval.follows(quoted, 'Here it is:\n"red"'), "what loose would forgive"
+    assert not speech_ifeval.follows(rule("punctuation:no_comma"), " ")
 
 
 def test_published_rates_are_means_of_the_categories():

@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 
 from src.evaluate import statistics
-from src.grid.cell import Row
+from src.grid.row import Row
 from src.grid.plan import Plan, make_plan
 from src.grid.step import Step
 from src.grid.store import Store

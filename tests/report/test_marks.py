@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from src.grid.cell import Row
+from src.grid.row import Row
 from src.report import marks, table
 from src.report.lines import collapse
 from src.report.report import write

@@ -19,7 +19,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2Model
 from src.data import jsonl
 from src.data.settings import ClosedDomain
 from src.data.units import Units
-from src.evaluate.responses import Listener
+from src.evaluate.listener import Listener
 from src.grid.step import Step
 from src.grid.typed import typed
 from src.speech import gather, load, utterances

@@ -1,0 +1,66 @@
+"""A model that is asked in its own chat format."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from src.data.prompts import UNIT
+from src.evaluate.asking import Asking
+from src.evaluate.generate import generate, stop_tokens
+from src.evaluate.progress import Progress
+from src.model import difference
+
+
+@dataclass(frozen=True)
+class Response:
+    """What a model answered: `response` with all its tokens, `text` without special tokens other than units and with
+    line breaks, `words` without units either."""
+
+    response: str
+    text: str
+    words: str
+
+
+class Respondent:
+    """A model with its tokenizer, asked in its own chat format."""
+
+    def __init__(self, base: Path, model: Path, asking: Asking, progress: Progress):
+        """base, model: artifacts, as for `difference.load`."""
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.model: PreTrainedModel = difference.load(base, model).eval()
+        self.model.to(torch.device(device))
+        self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base / difference.MODEL)
+        self.asking = asking
+        self.progress = progress
+        special = {i: t.content for i, t in self.tokenizer.added_tokens_decoder.items() if t.special}
+        self.units = {i for i, content in special.items() if UNIT.fullmatch(content)}
+        self.marks = special.keys() - self.units
+
+    def __call__(self, prompts: Sequence[str], max_new_tokens: int, first: int) -> list[Response]:
+        """The responses to what the user says, in the order of the prompts.
+
+        max_new_tokens: of the longest response. first: the place of the first prompt among those of its task.
+        """
+        talks = [[{"role": "user", "content": prompt}] for prompt in prompts]
+        asked: Any = self.tokenizer.apply_chat_template(talks, add_generation_prompt=True, return_dict=False)
+        answered = generate(
+            self.model,
+            asked,
+            max_new_tokens,
+            stop_tokens(self.model, self.tokenizer),
+            self.asking.decoding,
+            self.asking.batch_tokens,
+            self.progress.advance,
+            first,
+        )
+        return [self.read(ids) for ids in answered]
+
+    def read(self, ids: list[int]) -> Response:
+        """A response's tokens as text."""
+        text = [i for i in ids if i not in self.marks]
+        words = [i for i in text if i not in self.units]
+        return Response(*(str(self.tokenizer.decode(kept, skip_special_tokens=False)) for kept in (ids, text, words)))
