@@ -53,7 +53,7 @@ def answers(
     known: set[str],
     needed: Sequence[str],
 ) -> list[str]:
-    """The response to each of the needed prompts, in their order. rows: as `user_rows.read_rows` gives them, with places.
+    """The response to each of the needed prompts, in their order; rows: with their places, as of `user_rows.read_rows`.
 
     identify: row -> the prompt that it answers, as it is named in known; ValueError if the row names none. Responses to
     prompts that are known and not needed are passed over. Raises ValueError for a row without a text, or that answers

@@ -6,15 +6,18 @@ from pathlib import Path
 
 from src.checks import positive, require
 
+SPEECH = ("listen", "asr_examples", "tts_examples")
+"""Settings that only spoken tasks read."""
+
 
 @dataclass(frozen=True)
 class Decoding:
     """How the next token is chosen."""
 
     temperature: float = 0.0
-    """0: greedily."""
+    """0: always the likeliest token."""
     top_k: int = 50
-    """Above temperature 0, the next token is drawn from so many likeliest ones; 0: from all."""
+    """Above temperature 0, a token is drawn from this many likeliest ones; 0: from all."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -40,19 +43,19 @@ class Asking:
         for task, number in self.max_new_tokens.items():
             require(number > 0, f"max_new_tokens.{task}", number, "greater than 0")
         positive(self, "batch_tokens")
-        for name in ("listen", "asr_examples", "tts_examples"):
+        for name in SPEECH:
             require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """The folders that responses are made from: artifacts of other steps."""
+    """Folders of the artifacts that responses are made from."""
 
     model: Path
     base: Path
     """The base model, which has the tokenizer; the model itself may be this one."""
     corpus: Path
     units: Path | None = None
-    """What is spoken, as units; needed by spoken tasks alone, as the vocoder and the recognizer."""
+    """The speech of the examples as units. Spoken tasks alone need it, the vocoder and the recognizer."""
     vocoder: Path | None = None
     recognizer: Path | None = None

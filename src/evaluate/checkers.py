@@ -57,7 +57,7 @@ def _no_download() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without(*packages: str) -> Iterator[None]:
-    """nltk imports these where they are installed, and does without them where not: a second saved each time."""
+    """Hide packages while nltk is imported. It does without them, which saves a second each time."""
     hidden = [package for package in packages if package not in sys.modules]
     for package in hidden:
         sys.modules[package] = None  # type: ignore[assignment]

@@ -31,8 +31,8 @@ RESAMPLES = 1000
 minutes."""
 
 
-class Progress:
-    """Counts answered requests. It stands where lm-evaluation-harness would keep them for another run."""
+class AnsweredRequests:
+    """Counts answered requests, in place of the cache in which lm-evaluation-harness would keep them."""
 
     def __init__(self, context: "Context"):
         self.context = context
@@ -72,7 +72,7 @@ def score(
     network.to("cuda" if torch.cuda.is_available() else "cpu")
     tokenizer = str(base / difference.MODEL)
     asked = HFLM(pretrained=network, tokenizer=tokenizer, batch_size=options.batch_size, trust_remote_code=False)
-    asked.set_cache_hook(Progress(context))
+    asked.set_cache_hook(AnsweredRequests(context))
     results: Any = simple_evaluate(
         asked,
         tasks=questions,

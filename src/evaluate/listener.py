@@ -1,4 +1,4 @@
-"""What is heard of units."""
+"""What the recognizer hears of units that a model speaks."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ HEARD_AT_ONCE = 32
 
 
 class Listener:
-    """Makes audio of unit ids, and hears it. Units that the vocoder does not have are left out."""
+    """Makes audio of unit ids and recognizes it. Units that the vocoder does not have are left out."""
 
     def __init__(self, vocoder: Vocoder, recognizer: Recognizer, progress: Progress):
         self.vocoder, self.recognizer, self.progress = vocoder, recognizer, progress

@@ -36,7 +36,7 @@ OH = ("oh", "o")
 class Number(NamedTuple):
     value: Decimal
     suffix: str
-    """Of an ordinal or a decade."""
+    """Ending of an ordinal or a decade, as "th" or "s"."""
     end: int
     """Index of the first word behind it."""
 

@@ -1,4 +1,4 @@
-"""How far an evaluation is."""
+"""Progress of a generation, over all its tasks."""
 
 from typing import TYPE_CHECKING
 

@@ -50,7 +50,7 @@ def words(text: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=1024)
 def tokens(text: str) -> tuple[str, ...]:
-    """The same with number words folded: "Forty-two, ÉCOLE" -> ("42", "ecole")."""
+    """The normalized words of a text, number words as digits: "Forty-two, ÉCOLE" -> ("42", "ecole")."""
     return tuple(fold_numbers(words(text)))
 
 

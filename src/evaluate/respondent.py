@@ -1,4 +1,4 @@
-"""A model that is asked in its own chat format."""
+"""A model that answers in its own chat format."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,12 +17,14 @@ from src.model import difference
 
 @dataclass(frozen=True)
 class Response:
-    """What a model answered: `response` with all its tokens, `text` without special tokens other than units and with
-    line breaks, `words` without units either."""
+    """What a model answered, three times."""
 
     response: str
+    """With all tokens."""
     text: str
+    """Without special tokens other than units."""
     words: str
+    """Without units either."""
 
 
 class Respondent:

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from src.data import jsonl
 from src.data.draw import first_of_each_set
-from src.evaluate.asking import Asking, Sources
+from src.evaluate.asking import SPEECH, Asking, Sources
 from src.evaluate.listener import Listener
 from src.evaluate.progress import Progress
 from src.evaluate.respondent import Respondent, Response
-from src.evaluate.tasks import TASKS
+from src.evaluate.tasks import TASKS, any_spoken
 from src.evaluate.tasks.task import Row
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ RESPONSES, AUDIO = "responses.jsonl", "audio"
 ASKED_AT_ONCE = 512
 """Examples that are asked together. Their responses are kept when all are there: an evaluation of hours that is stopped
 goes on behind them."""
-SPEECH = ("listen", "asr_examples", "tts_examples")
-"""Settings that only spoken tasks read."""
 
 
 def collect(
@@ -78,8 +76,11 @@ def ask(
     kept: set[str],
     out: Path,
 ) -> None:
-    """Write the rows of examples of a task with their responses; of spoken ones `units` and, as the recognizer hears
-    them, `heard`; the audio of those whose ids are in `kept`."""
+    """Write the rows of a task's examples with their responses.
+
+    A spoken response has its `units`, and as `heard` what the recognizer hears of them. kept: ids of the examples whose
+    spoken responses are kept as audio.
+    """
     responses = answer([example["prompt"] for example in examples])
     rows = [{"task": name, **row, **asdict(each)} for row, each in zip(examples, responses, strict=True)]
     if units := TASKS[name].units:
@@ -99,7 +100,8 @@ def _listener(sources: Sources, progress: Progress) -> Listener:
 
 
 def _settings(tasks: Sequence[str], asking: Asking) -> dict[str, Any]:
+    """The content of settings.json: what the tasks read, and the instruction before what is spoken."""
     used = {"tasks": list(tasks), **asdict(asking)}
-    if not any(TASKS[name].spoken for name in tasks):
+    if not any_spoken(tasks):
         used = {setting: value for setting, value in used.items() if setting not in SPEECH}
     return {**used, "instruction": {name: task.instruction for name, task in TASKS.items() if task.instruction}}

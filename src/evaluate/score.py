@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from src.data import jsonl
 from src.evaluate.scoring import Scoring
-from src.evaluate.tasks import TASKS
+from src.evaluate.tasks import TASKS, any_spoken
 from src.evaluate.tasks.task import Row, Score
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def score(
     jsonl.write(out / "responses.jsonl", rows)
     used = json.loads((responses / "settings.json").read_text(encoding="utf-8"))
     used |= {"tasks": list(tasks), "matching": scoring.matching}
-    if any(TASKS[name].spoken for name in tasks):
+    if any_spoken(tasks):
         used["wer_normalization"] = scoring.wer_normalization
     _write(out / "scores.json", {"scores": scores, "settings": used})
     _write(out / "breakdown.json", breakdown)

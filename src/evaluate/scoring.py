@@ -1,4 +1,4 @@
-"""By which rules responses are scored. Imports nothing heavy: a plan is checked with these settings."""
+"""The rules by which responses are scored. Imports nothing heavy: a plan is checked with these settings."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from src.evaluate.wer import NORMALIZATIONS
 
 @dataclass(frozen=True, kw_only=True)
 class Scoring:
-    """The rules that leave a choice."""
+    """How an answer is matched and how words are compared."""
 
     matching: str
     """When a prediction holds an answer: a key of `qa.RULES`."""

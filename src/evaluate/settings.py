@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from src.checks import positive, require
-from src.evaluate.asking import Asking
+from src.evaluate.asking import SPEECH, Asking
 from src.evaluate.scoring import Scoring
-from src.evaluate.tasks import TASKS
+from src.evaluate.tasks import TASKS, any_spoken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class LmEval(HarnessOptions):
 
     @property
     def options(self) -> HarnessOptions:
-        """What is said to every task alike."""
+        """The options of every task's step."""
         return HarnessOptions(
             num_fewshot=self.num_fewshot,
             limit=self.limit,
@@ -71,8 +71,8 @@ class Evaluate(Asking, Scoring):
         require(each, "max_new_tokens", dict(self.max_new_tokens), "a number for each of " + ", ".join(TASKS))
 
     def asking(self, tasks: Sequence[str]) -> Asking:
-        """What these tasks read: a setting of speech stays out where none of them is spoken."""
-        speech = {"listen": self.listen, "asr_examples": self.asr_examples, "tts_examples": self.tts_examples}
+        """How these tasks are asked. The settings of speech keep their defaults where no task is spoken."""
+        speech = {name: getattr(self, name) for name in SPEECH}
         return Asking(
             max_new_tokens={task: self.max_new_tokens[task] for task in tasks},
             decoding=self.decoding,
@@ -81,12 +81,7 @@ class Evaluate(Asking, Scoring):
         )
 
     def scoring(self, tasks: Sequence[str]) -> Scoring:
-        """What these tasks read: word errors are counted of spoken ones alone."""
+        """How these tasks are scored. Text tasks have no word errors: their normalization keeps its default."""
         if any_spoken(tasks):
             return Scoring(matching=self.matching, wer_normalization=self.wer_normalization)
         return Scoring(matching=self.matching)
-
-
-def any_spoken(tasks: Sequence[str]) -> bool:
-    """Whether one of the tasks is spoken."""
-    return any(TASKS[task].spoken for task in tasks)

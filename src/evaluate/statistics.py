@@ -51,7 +51,10 @@ def accuracy(verdicts: Sequence[bool]) -> dict[str, Any]:
 
 
 def clustered_accuracy(verdicts: Sequence[Sequence[bool]]) -> dict[str, Any]:
-    """The same over verdicts that come in clusters; n counts the verdicts, `clusters` the clusters."""
+    """The entry of a score that is the share of true verdicts, which come in clusters.
+
+    n counts the verdicts, `clusters` the clusters.
+    """
     value, error = share([float(sum(cluster)) for cluster in verdicts], [float(len(cluster)) for cluster in verdicts])
     return {"value": value, "n": sum(map(len, verdicts)), "standard_error": error, "clusters": len(verdicts)}
 

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.checks import require
 from src.evaluate.asking import Asking
-from src.evaluate.tasks import TASKS
+from src.evaluate.tasks import require_known
 from src.grid.step import Inputs, Step
 
 if TYPE_CHECKING:
@@ -32,8 +31,8 @@ class Generate(Step):
     recognizer: Step | None = None
 
     def __post_init__(self) -> None:
+        require_known(self.tasks)
         for task in self.tasks:
-            require(task in TASKS, "tasks", task, "out of " + ", ".join(TASKS))
             if task not in self.config.max_new_tokens:
                 raise ValueError(f"max_new_tokens.{task} is not set")
 

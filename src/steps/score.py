@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.checks import require
 from src.evaluate.scoring import Scoring
-from src.evaluate.tasks import TASKS
+from src.evaluate.tasks import require_known
 from src.grid.step import Inputs, Step
 
 if TYPE_CHECKING:
@@ -25,8 +24,7 @@ class Score(Step):
     corpus: Step
 
     def __post_init__(self) -> None:
-        for task in self.tasks:
-            require(task in TASKS, "tasks", task, "out of " + ", ".join(TASKS))
+        require_known(self.tasks)
 
     @property
     def reads(self) -> tuple[str, ...]:

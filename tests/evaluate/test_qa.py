@@ -121,9 +121,9 @@ def test_any_alias_will_do():
 def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match="no matching rule 'exact'; there are contiguous, has_answer, substrings"):
         correct("paris", ["paris"], "exact")
-    for judge in (correct, exact_match, f1):
+    for measure in (correct, exact_match, f1):
         with pytest.raises(ValueError, match="must be a list of strings, not 'paris'"):
-            judge("parade is a word", "paris")
+            measure("parade is a word", "paris")
 
 
 def test_each_rule_is_described_in_one_sentence():
@@ -273,7 +273,7 @@ def test_has_answer_tokens():
 
 @given(st.text(max_size=40), st.text(max_size=20))
 @settings(max_examples=400, deadline=None)
-def test_any_text_is_judged(prediction, answer):
+def test_any_text_is_scored(prediction, answer):
     for rule in RULES:
         correct(prediction, [answer], rule)
     if contiguous(prediction, answer):

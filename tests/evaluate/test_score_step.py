@@ -209,7 +209,7 @@ def test_breakdown_is_that_of_the_verdicts(result):
     assert told["group"]["punctuation"]["strict"]["value"] == pytest.approx(1 / 3)
 
 
-def test_settings_say_how_it_was_asked_and_judged(result):
+def test_settings_say_how_it_was_asked_and_scored(result):
     assert read(result, "scores.json")["settings"] == {**ASKED, **CONFIG}
 
 

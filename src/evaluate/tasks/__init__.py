@@ -1,5 +1,11 @@
-"""What a model is asked. A task is three functions: its examples, the units of a spoken response, its scores."""
+"""What a model is asked. A task is three functions: its examples, the units of a spoken response, its scores.
 
+A further task is a module here and an entry in TASKS. Imports nothing heavy: a plan reads the names.
+"""
+
+from collections.abc import Sequence
+
+from src.checks import require
 from src.evaluate.tasks import instructions, recognition, spoken_questions, synthesis, text_questions
 from src.evaluate.tasks.task import Task
 
@@ -12,4 +18,15 @@ TASKS: dict[str, Task] = {
         synthesis.examples, synthesis.score, spoken=True, units=synthesis.units, instruction=synthesis.INSTRUCTION
     ),
 }
-"""Task -> what it is, in the order of a table's columns. Imports nothing heavy: a plan is checked with the names."""
+"""Task -> what it is, in the order in which they are asked."""
+
+
+def require_known(tasks: Sequence[str]) -> None:
+    """Raise ValueError for a task that is not in TASKS."""
+    for task in tasks:
+        require(task in TASKS, "tasks", task, "out of " + ", ".join(TASKS))
+
+
+def any_spoken(tasks: Sequence[str]) -> bool:
+    """Whether speech is in the prompts or responses of one of the tasks."""
+    return any(TASKS[task].spoken for task in tasks)

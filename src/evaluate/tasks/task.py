@@ -24,7 +24,7 @@ class Scored:
     """Each response with its verdict."""
     scores: dict[str, Score]
     breakdown: dict[str, Any] = field(default_factory=dict)
-    """The same scores by parts of the task."""
+    """Scores of parts of the task."""
 
 
 @dataclass(frozen=True)
