@@ -216,7 +216,8 @@ def test_cancel_without_slurm_or_with_its_refusal_is_one_line(
     capsys: pytest.CaptureFixture[str], slurm: Slurm, grid: Grid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (slurm.bin / "scancel").write_text("#!/bin/sh\necho 'scancel: error: Access denied' >&2\nexit 1\n")
-    assert Typed(capsys, grid, "cancel", "toys").line == "SLURM cannot be asked: scancel failed: scancel: error: Access denied\n"
+    said = "SLURM cannot be asked: scancel failed: scancel: error: Access denied\n"
+    assert Typed(capsys, grid, "cancel", "toys").line == said
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "SLURM cannot be asked: there is no squeue on the PATH" in Typed(capsys, grid, "cancel", "toys").line
 
