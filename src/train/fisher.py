@@ -21,8 +21,9 @@ from src.train.penalty import FISHER
 
 
 def diagonal(
-    model: torch.nn.Module, examples: Sequence[Example], seed: int, progress: Callable[[int], object] = lambda done: None
-) -> dict[str, torch.Tensor]:
+    model: torch.nn.Module, examples: Sequence[Example], seed: int,
+    progress: Callable[[int], object] = lambda done: None,
+) -> dict[str, torch.Tensor]:  # fmt: skip
     """Name of each trained parameter -> F, float32 on the CPU, of the parameter's shape.
 
     Examples are taken one at a time. seed: of the drawn tokens; those of an example depend on its place alone.
