@@ -19,7 +19,7 @@ from tests.conftest import TINY_ADAPTER
 
 
 class Regression(nn.Module):
-    """Softmax regression of the next token on fixed features of the present one: the loss's view of a language model."""
+    """Softmax regression of the next token on fixed features of the present one, with a language model's attributes."""
 
     def __init__(self, features: torch.Tensor, classes: int):
         super().__init__()
@@ -35,7 +35,7 @@ def test_of_softmax_regression_it_is_the_closed_form() -> None:
     torch.manual_seed(0)
     features, classes = torch.randn(4, 3), 3
     model = Regression(features, classes)
-    examples = [Example([i % 4, 0, 1], [IGNORE, 0, 1]) for i in range(6000)]
+    examples = [Example([i % 4, 0, 1], [IGNORE, 0, 1]) for i in range(1500)]
     (found,) = fisher.diagonal(model, examples, seed=1).values()
     with torch.no_grad():
         p = model.lm_head(features).softmax(-1)
@@ -43,7 +43,7 @@ def test_of_softmax_regression_it_is_the_closed_form() -> None:
     for first in range(4):
         for token in (first, 0):
             expected += (p[token] * (1 - p[token]))[:, None] * features[token].square() / 4
-    torch.testing.assert_close(found, expected, rtol=0.1, atol=0.005)
+    torch.testing.assert_close(found, expected, rtol=0.15, atol=0.01)
 
 
 def test_it_is_the_mean_square_of_each_examples_gradient(tiny_base: Path, tiny_examples: dict[str, Path]) -> None:
