@@ -1,4 +1,4 @@
-"""Every method through the real loop, beside a plain PyTorch loop: at each ZeRO stage, on two ranks, resumed to the bit."""
+"""Every method through the real loop, beside a plain PyTorch loop: at each ZeRO stage, on two ranks, resumed."""
 
 import signal
 from functools import cache
