@@ -36,7 +36,7 @@ class Row:
     """Its scores. The responses that they rate are `evaluate.inputs["responses"]`."""
     curve: dict[str, Step] = field(default_factory=dict)
     """Scores after each stage, of a row that is a training chain and nothing else."""
-    judge: Step | None = None
+    recognizer: Step | None = None
     """The recognizer, whose own word error rate bounds S2S."""
     further: dict[str, Step] = field(default_factory=dict)
     """Task of lm-evaluation-harness -> its scores."""
@@ -45,8 +45,8 @@ class Row:
 
     @property
     def steps(self) -> list[Step]:
-        judge = [self.judge] if self.judge else []
-        return [self.evaluate, *self.curve.values(), *judge, *self.further.values()]
+        recognizer = [self.recognizer] if self.recognizer else []
+        return [self.evaluate, *self.curve.values(), *recognizer, *self.further.values()]
 
 
 def row(composed: DictConfig) -> Row:

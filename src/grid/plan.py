@@ -144,7 +144,7 @@ class Plan:
                 "seed": row.seed,
                 "evaluate": row.evaluate.name,
                 "curve": {key: step.name for key, step in row.curve.items()},
-                "judge": row.judge.name if row.judge else None,
+                "recognizer": row.recognizer.name if row.recognizer else None,
                 "further": {task: step.name for task, step in row.further.items()},
                 "overrides": row.overrides,
                 "config": row.config,
@@ -172,7 +172,7 @@ class Plan:
                     config=row["config"],
                     evaluate=entries[row["evaluate"]].step,
                     curve={key: entries[name].step for key, name in row["curve"].items()},
-                    judge=entries[row["judge"]].step if row["judge"] else None,
+                    recognizer=entries[row["recognizer"]].step if row["recognizer"] else None,
                     further={task: entries[name].step for task, name in row["further"].items()},
                     overrides=tuple(row["overrides"]),
                 )

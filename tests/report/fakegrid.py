@@ -100,7 +100,7 @@ class FakeGrid:
             "tracker": {"mode": "disabled", "project": "palimpsest", "entity": None},
         }
         if name == "original":
-            step = self._evaluate(name, base, "", {"corpus": corpus}, publish)
+            step = self._evaluate(name, base, base, "", {"corpus": corpus}, publish)
             return Row(name, LABELS[name], seed, config, step)
         chain: dict[str, Step] = {}
         previous = base
@@ -112,7 +112,7 @@ class FakeGrid:
             chain[stage] = previous
         if method is None and alpha is None:
             curve = {
-                stage: self._evaluate(name, model, stage, speech if stage == "sqa" else {"corpus": corpus}, publish)
+                stage: self._evaluate(name, base, model, stage, speech if stage == "sqa" else {"corpus": corpus}, publish)
                 for stage, model in chain.items()
             }
             return Row(name, LABELS[name], seed, config, curve["sqa"], curve, judge)
@@ -122,7 +122,7 @@ class FakeGrid:
         else:
             sources = {"base": base, "stage": previous}
             model = self._step("discount", name.replace("_", "-"), {"alpha": alpha}, sources, 1, _nothing)
-        return Row(name, LABELS[name], seed, config, self._evaluate(name, model, "", speech, publish), {}, judge)
+        return Row(name, LABELS[name], seed, config, self._evaluate(name, base, model, "", speech, publish), {}, judge)
 
     def _step(self, kind: str, label: str, config: dict, inputs: dict, seconds: float, body: Any, publish=True) -> Step:
         step = Step(kind, label, config, inputs, seconds)
@@ -133,7 +133,9 @@ class FakeGrid:
             self.store.publish(step, out, {"steps": 3} | self.data.get(label, {}), seconds)
         return step
 
-    def _evaluate(self, name: str, model: Step, stage: str, inputs: dict[str, Step], publish: bool) -> Step:
+    def _evaluate(
+        self, name: str, base: Step, model: Step, stage: str, inputs: dict[str, Step], publish: bool
+    ) -> Step:
         label = "-".join(part for part in (name.replace("_", "-"), stage) if part)
         spoken = "units" in inputs
         skill = SKILL["replay" if "replay" in name else name if name in SKILL else "none"]
@@ -144,7 +146,7 @@ class FakeGrid:
         def judge(out: Path, rng: random.Random) -> None:
             self._judged(out, rng, skill, spoken)
 
-        asked = {"model": model, **inputs}
+        asked = {"model": model, "base": base, **inputs}
         responses = self._step("generate", f"generate-{label}", {"stage": stage}, asked, 8, answer, publish)
         scored = {"responses": responses, "corpus": inputs["corpus"]}
         rules = {"matching": "contiguous"} | ({"wer_normalization": "basic"} if spoken else {})
