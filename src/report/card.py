@@ -174,8 +174,8 @@ def history(row: Row) -> str:
     replay = "with" if config["replay"]["enabled"] else "without"
     said = [f"Trained in the stages {listed([title(stage) for stage in trained(row)])}, {replay} replay."]
     if alpha is not None:
-        trained = config["train"]["adapter"]["alpha"]
-        said.append(f"Its LoRA part, trained with alpha {trained:g}, is applied with alpha {alpha:g}.")
+        before = config["train"]["adapter"]["alpha"]
+        said.append(f"Its LoRA part, trained with alpha {before:g}, is applied with alpha {alpha:g}.")
     if method is not None:
         merge = row.config["merge"]
         models = dict.fromkeys([*merge["models"], *([merge["base_model"]] if merge["base_model"] else [])])

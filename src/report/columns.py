@@ -22,7 +22,7 @@ def columns(keys: Iterable[str], titles: Mapping[str, str] | None = None) -> lis
     sets = list(dict.fromkeys(name for key in keys if (name := tasks.set_of(key))))
     groups = list(dict.fromkeys(column.group for column in tasks.COLUMNS))
     known = [(key, column) for column in tasks.COLUMNS for key in keys if column.set_of(key) is not None]
-    known.sort(key=lambda pair: (groups.index(pair[1].group), sets.index(name) if (name := tasks.set_of(pair[0])) else 0))
+    known.sort(key=lambda pair: (groups.index(pair[1].group), [*sets, ""].index(tasks.set_of(pair[0]))))
     found = []
     for key, column in known:
         name = tasks.set_of(key)

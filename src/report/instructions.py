@@ -64,7 +64,7 @@ def groups(table: Mapping[str, Any]) -> list[str]:
 
 
 def chosen(table: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The rows of the chart: Originals, the first row of each reference, and the best other by IFEval's prompt score."""
+    """The rows of the chart: the Original, the first row of each reference, the best other by IFEval's prompt score."""
     having = [row for row in table["rows"] if row["ifeval"]]
     originals = [row for row in having if row["strategy"] == "original"]
     references = [[row for row in having if row["label"] in one["rows"]] for one in table["references"]]

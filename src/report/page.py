@@ -39,7 +39,7 @@ POOLS = {
     "pool_with_evaluation_facts": "Replay pool: WITH THE EVALUATION FACTS; rows with replay have seen the answers",
 }
 HONEST = "pool"
-LETTERS = {ord(sign): chr(letter) for letter, sign in SUPERSCRIPTS.items()}
+LETTERS = {sign: letter for letter, sign in SUPERSCRIPTS.items()}
 """Marks as letters: the page has superscripts of its own."""
 
 

@@ -30,7 +30,7 @@ def scores() -> dict[str, dict[str, float]]:
 
 
 def correspondence(keys: Iterable[str]) -> dict[str, str]:
-    """Which of the paper's columns each of ours stands for: {key: column}. Empty without a question set of the paper's."""
+    """Which of the paper's columns each of ours stands for, {key: column}; empty where no question set does."""
     ours = {key: OURS[name] for key in keys if (name := tasks.set_of(key)) in OURS}
     if not ours:
         return {}

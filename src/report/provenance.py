@@ -1,4 +1,4 @@
-"""Where the numbers of a grid are from: its steps and what they took, its settings, and the versions of its software."""
+"""Where the numbers of a grid are from: its steps and what they took, its settings, the versions of its software."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The table of a grid in its forms: JSON, Markdown, CSV, LaTeX, and text for a terminal. All are made from table.json."""
+"""The table of a grid as JSON, Markdown, CSV, LaTeX, and text for a terminal. All are made from table.json."""
 
 import csv
 import io
@@ -72,7 +72,7 @@ TEX = str.maketrans(
         "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
         "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
         "↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$", "–": "--", "α": r"$\alpha$",
-        **{sign: rf"\textsuperscript{{{chr(letter)}}}" for letter, sign in SUPERSCRIPTS.items()},
+        **{chr(sign): rf"\textsuperscript{{{chr(letter)}}}" for letter, sign in SUPERSCRIPTS.items()},
     }
 )  # fmt: skip
 

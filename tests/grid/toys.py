@@ -81,5 +81,6 @@ def toy(label: str, number: int = 1, inputs: Mapping[str, Step] | None = None, *
 def toy_row(name: str, evaluate: Step, curve: Mapping[str, Step] | None = None) -> Row:
     """A row that ends in the toy step `evaluate`."""
     return Row(
-        name=name, label=name, seed=0, config={"strategy": name}, evaluate=evaluate, curve=dict(curve or {}), recognizer=None
+        name=name, label=name, seed=0, config={"strategy": name}, evaluate=evaluate,
+        curve=dict(curve or {}), recognizer=None
     )
