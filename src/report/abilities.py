@@ -1,6 +1,6 @@
-"""The abilities that a row is judged by at a glance: the mean over its question sets in each mode, and IFEval.
+"""The abilities that a row is known by at a glance: the mean over its question sets in each mode, and IFEval.
 
-They are made from scores as they stand in table.json, and look like them.
+Which they are, `src.tasks` says. They are made from scores as they stand in table.json, and look like them.
 """
 
 import math
@@ -8,12 +8,13 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from src import tasks
 from src.evaluate.statistics import Estimate, over_seeds
 
-NAMES = {"t2t": "T2T", "s2t": "S2T", "s2s": "S2S", "ifeval": "IFEval prompt"}
-TEXT = ("t2t", "ifeval")
+TEXT = tasks.TEXT_ABILITIES
 """Those that a text model has."""
-IFEVAL = "ifeval/prompt_strict"
+SPOKEN = tasks.SPOKEN_ABILITIES
+IFEVAL = tasks.ABILITIES["ifeval"].key
 
 Entry = dict[str, Any]
 """mean, std, standard_error, interval and seeds, as of a score in table.json."""
@@ -21,14 +22,12 @@ Entry = dict[str, Any]
 
 def keys_of(ability: str, keys: Iterable[str]) -> list[str]:
     """The scores that an ability is the mean of."""
-    if ability == "ifeval":
-        return [key for key in keys if key == IFEVAL]
-    return [key for key in keys if key.startswith("qa/") and key.endswith(f"/{ability}")]
+    return [key for key in keys if tasks.ABILITIES[ability].set_of(key) is not None]
 
 
 def title(ability: str, keys: Sequence[str]) -> str:
     """What to call it: "T2T, mean of 3 sets"."""
-    return NAMES[ability] + (f", mean of {len(keys)} sets" if len(keys) > 1 else "")
+    return tasks.ABILITIES[ability].title + (f", mean of {len(keys)} sets" if len(keys) > 1 else "")
 
 
 def of_seed(scores: Mapping[str, Mapping[str, Any]], keys: Sequence[str]) -> Estimate | None:
@@ -45,7 +44,7 @@ def of_seed(scores: Mapping[str, Mapping[str, Any]], keys: Sequence[str]) -> Est
 
 
 def entry(values: Sequence[tuple[int, Estimate]], interval: Sequence[float] | None = None) -> Entry:
-    """(seed, estimate) of each seed as one number with its uncertainty. interval: of a single seed."""
+    """(seed, estimate) of each seed as one number with its uncertainty. interval: that of a single seed."""
     mean, deviation, over = over_seeds([one.value for _, one in values])
     single = len(values) == 1
     own = interval if single else over

@@ -6,35 +6,28 @@
 import json
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from src import tasks
 from src.data import jsonl, prompts
 from src.grid.row import Row
 from src.grid.step import Step, closure
 from src.grid.store import Store
 from src.model.hub import REPOSITORY
+from src.report import curves
+from src.report.cells import percent
+from src.report.columns import HARNESS, columns, glossary, heading
 from src.report.lines import Line, scores_of
-from src.report.table import columns, percent
+from src.report.markdown import escape, piped
+from src.report.sets import titles
+from src.report.stages import listed, title, trained
 
 ASIDE = ("outputs", "name", "plan_only", "tracker", "hydra")
 """Overrides that say where a row was made, and not what it is."""
-TASKS = {
-    "t2t": ("question-answering", "Question answering, text to text"),
-    "s2t": ("question-answering", "Question answering, speech to text"),
-    "s2s": ("question-answering", "Question answering, speech to speech"),
-    "ifeval": ("text-generation", "Instruction following"),
-    "asr": ("automatic-speech-recognition", "Speech recognition"),
-    "tts": ("text-to-speech", "Speech synthesis, as a recognizer hears it"),
-    "question": ("automatic-speech-recognition", "Transcripts of spoken questions"),
-    "well_formed": ("question-answering", "Form of the answers to spoken questions"),
-}
-"""Last part of a score's key, or its first -> the hub's name of the task, and ours."""
-HARNESS = "lm_eval/"
-"""Keys of scores by lm-evaluation-harness, which are in units of their own."""
 UNITS = (3, 17, 9)
 SPOKEN = prompts.interleave(["red", "fox"], [UNITS[:2], UNITS[2:]])
 """What the examples of the formats say."""
@@ -44,12 +37,12 @@ Scores = Mapping[str, Mapping[str, Any]]
 
 def model_of(row: Row) -> Step:
     """The step whose model a row's scores are of."""
-    return row.evaluate.inputs["responses"].inputs["model"]
+    return curves.model_of(row.evaluate)
 
 
 def base_of(row: Row) -> Step:
     """The step whose model they are a difference to."""
-    return row.evaluate.inputs["responses"].inputs["base"]
+    return curves.base_of(row.evaluate)
 
 
 def base_model(row: Row) -> str | None:
@@ -76,7 +69,7 @@ def render(line: Line, row: Row, store: Store, folder: Path) -> str:
     return f"""---
 {front}---
 
-# {line.label}, seed {row.seed}
+# {escape(line.label)}, seed {row.seed}
 
 A language model made with Palimpsest, which measures what a text model forgets while it learns to listen and to speak,
 and compares what helps against it.
@@ -106,11 +99,11 @@ Without `skip_special_tokens` the units of a spoken answer are shown too. Any ta
 
 ## Scores
 
-By the profile `{row.config["profile"]}`, of this seed alone. T2T: asked and answered in text. S2T: asked in speech,
-answered in text. S2S: asked and answered in speech, as a recognizer hears it. WER: word error rate, the lower the
-better; all other scores: the higher the better.
+By the profile `{row.config["profile"]}`, of this seed alone. A spoken answer is what a recognizer hears.
 
-{tables(scores)}
+{legend(columns(scores))}
+
+{tables(scores, titles([row]))}
 ## Settings
 
 ```yaml
@@ -143,30 +136,32 @@ def metadata(name: str, row: Row, scores: Scores) -> dict[str, Any]:
         if on_hub(base):
             told |= {"base_model": base, "license_link": f"https://huggingface.co/{base}"}
     tags = ["palimpsest", "spoken-language-model", "speech", *(["merge", "mergekit"] if model.kind == "merge" else [])]
-    results = list(model_index(scores, row.config["profile"]))
+    results = list(model_index(scores, row.config["profile"], titles([row])))
     return {**told, "tags": tags, "model-index": [{"name": name, "results": results}]}
 
 
-def model_index(scores: Scores, profile: str) -> Iterator[dict[str, Any]]:
-    """The results of a model-index: one entry for each task and data set, with its metrics."""
+def model_index(
+    scores: Scores, profile: str, named: Mapping[str, str] | None = None
+) -> Iterator[dict[str, Any]]:
+    """The results of a model-index: one entry for each task and data set, with its metrics. named: titles of sets."""
     entries: dict[tuple[str, str], dict[str, Any]] = {}
-    for column in columns(scores):
-        key, score = column["key"], scores[column["key"]]
-        first, *middle, last = key.split("/")
-        task, name = TASKS.get(last) or TASKS.get(first) or ("text-generation", "Text generation")
-        data = "/".join(middle) or (column["group"] if first == "ifeval" else "speech")
+    for column in columns(scores, named):
+        key, score, known = column["key"], scores[column["key"]], tasks.find(column["key"])
+        kind, name = (known.hub, known.about) if known else ("text-generation", "Text generation")
+        set_name = tasks.set_of(key)
+        data = column["group"] if set_name or key.startswith((HARNESS, "ifeval/")) else "speech"
         metric = {
-            "type": "wer" if first == "wer" else "accuracy" if not key.startswith(HARNESS) else last,
+            "type": "wer" if column["group"] == "WER" else "accuracy" if known else column["name"],
             "name": column["name"],
             "value": score["value"],
             "args": {"n": score["n"], "standard_error": score["standard_error"]},
         }
         new = {
-            "task": {"type": task, "name": name},
-            "dataset": {"type": data.lower(), "name": data, "config": profile},
+            "task": {"type": kind, "name": name},
+            "dataset": {"type": (set_name or data).lower(), "name": data, "config": profile},
             "metrics": [],
         }
-        entries.setdefault((name, data), new)["metrics"].append(metric)
+        entries.setdefault((name, set_name or data), new)["metrics"].append(metric)
     yield from entries.values()
 
 
@@ -177,10 +172,10 @@ def history(row: Row) -> str:
     config = row.config
     alpha, method = config["discount"]["alpha"], config["merge"]["method"]
     replay = "with" if config["replay"]["enabled"] else "without"
-    said = [f"Trained on speech recognition, then on speech synthesis, then on spoken questions, {replay} replay."]
+    said = [f"Trained in the stages {listed([title(stage) for stage in trained(row)])}, {replay} replay."]
     if alpha is not None:
-        trained = config["train"]["adapter"]["alpha"]
-        said.append(f"Its LoRA part, trained with alpha {trained:g}, is applied with alpha {alpha:g}.")
+        before = config["train"]["adapter"]["alpha"]
+        said.append(f"Its LoRA part, trained with alpha {before:g}, is applied with alpha {alpha:g}.")
     if method is not None:
         merge = row.config["merge"]
         models = dict.fromkeys([*merge["models"], *([merge["base_model"]] if merge["base_model"] else [])])
@@ -214,22 +209,28 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: config[key] for key in kept}
 
 
-def tables(scores: Scores) -> str:
-    """Our own scores in percent; those of lm-evaluation-harness, if there are any, as it gives them."""
-    own: list[str] = []
-    further: list[str] = []
-    for column in columns(scores):
+def tables(scores: Scores, named: Mapping[str, str] | None = None) -> str:
+    """Our own scores in percent; those of lm-evaluation-harness, if there are any, as it gives them. named: titles of
+    question sets."""
+    own: list[list[str]] = []
+    further: list[list[str]] = []
+    for column in columns(scores, named):
         key, score = column["key"], scores[column["key"]]
         value, error = score["value"], score["standard_error"]
         if key.startswith(HARNESS):
-            shown = [key.removeprefix(HARNESS), f"{value:.4f}", "" if error is None else f"{error:.4f}"]
+            told = [key.removeprefix(HARNESS), f"{value:.4f}", "" if error is None else f"{error:.4f}"]
         else:
-            shown = [f"{column['group']} {column['name']}", percent(value), "" if error is None else percent(error)]
-        (further if key.startswith(HARNESS) else own).append(f"| {' | '.join(shown)} | {score['n']} |\n")
-    text = "| percent | score | standard error | n |\n|---|---|---|---|\n" + "".join(own)
-    if further:
-        text += "\n| lm-evaluation-harness | score | standard error | n |\n|---|---|---|---|\n" + "".join(further)
-    return text
+            told = [heading(column), percent(value), "" if error is None else percent(error)]
+        (further if key.startswith(HARNESS) else own).append([*told, str(score["n"])])
+    parts = [("percent", own), *([("lm-evaluation-harness", further)] if further else [])]
+    return "\n\n".join(piped([name, "score", "standard error", "n"], lines) for name, lines in parts) + "\n"
+
+
+def legend(chosen: Sequence[Mapping[str, Any]]) -> str:
+    """What the scores are and which way is better."""
+    down = dict.fromkeys(column["group"] for column in chosen if column["direction"] == "down")
+    better = f"{', '.join(down)}: the lower the better; all others: the higher the better." if down else ""
+    return "\n".join(filter(None, [*(f"- {escape(one)}" for one in glossary(chosen)), better and f"\n{better}"]))
 
 
 def command(row: Row) -> str:

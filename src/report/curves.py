@@ -3,13 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from src.grid.step import Step, closure
+from src.grid.step import Step
 from src.grid.store import Store
 from src.report.lines import Line, pool, read_scores
-
-BASES = ("base", "backbone")
-"""Kinds of steps whose model is theta_0."""
-CHAINS = {"none": "without replay", "replay": "with replay"}
+from src.report.stages import ORIGINAL
 
 
 def model_of(score: Step) -> Step:
@@ -17,32 +14,38 @@ def model_of(score: Step) -> Step:
     return score.inputs["responses"].inputs["model"]
 
 
-def base_of(step: Step) -> str:
-    """Fingerprint of the base model that scores rest on; "" where there is none."""
-    return next((one.fingerprint for one in closure([step]) if one.kind in BASES), "")
+def base_of(score: Step) -> Step:
+    """The base model that it was trained from, or is."""
+    return score.inputs["responses"].inputs["base"]
+
+
+def originals(lines: Sequence[Line]) -> dict[Step, Step]:
+    """The evaluations of base models in a grid, by the base model."""
+    scored = [row.evaluate for line in lines for row in line.rows]
+    return {base_of(step): step for step in scored if model_of(step) == base_of(step)}
 
 
 def collect(lines: Sequence[Line], store: Store) -> list[dict[str, Any]]:
-    """One curve for each distinct chain: {"label", "strategy", "points": [{"stage", "scores"}]}.
+    """One curve for each distinct training: {"label", "strategy", "chain": stages, "points": [{"stage", "scores"}]}.
 
-    A chain that several lines share (replay, and the merges of its checkpoints) is told by the first of them. The point
-    "original" is the evaluation of the same base model, where the grid has that row.
+    A training that several lines share is told by the first of them. The point ORIGINAL is the evaluation of the same
+    base model, where the grid has that row.
     """
-    scored = [row.evaluate for line in lines for row in line.rows]
-    originals = {model_of(step).fingerprint: step for step in scored if model_of(step).kind in BASES}
+    bases = originals(lines)
     told: set[tuple[str, ...]] = set()
     curves = []
     for line in lines:
-        chains = {row.seed: tuple(step.fingerprint for step in row.curve.values()) for row in line.rows if row.curve}
-        if not chains or told.issuperset(chains.values()):
+        trainings = {row.seed: tuple(step.fingerprint for step in row.curve.values()) for row in line.rows if row.curve}
+        if not trainings or told.issuperset(trainings.values()):
             continue
-        told.update(chains.values())
+        told.update(trainings.values())
         points = []
-        for stage in ["original", *dict.fromkeys(stage for row in line.rows for stage in row.curve)]:
+        chain = list(line.rows[0].curve)
+        for stage in [ORIGINAL, *chain]:
             scores: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
             models = set()
             for row in line.rows:
-                step = originals.get(base_of(row.evaluate)) if stage == "original" else row.curve.get(stage)
+                step = bases.get(base_of(row.evaluate)) if stage == ORIGINAL else row.curve[stage]
                 folder = store.lookup(step) if step is not None else None
                 models.add(folder)
                 for key, score in (read_scores(folder) if folder else {}).items():
@@ -50,9 +53,6 @@ def collect(lines: Sequence[Line], store: Store) -> list[dict[str, Any]]:
             if scores:
                 pooled = {key: pool(values, len(models) == 1).entry() for key, values in scores.items()}
                 points.append({"stage": stage, "scores": pooled})
-        name = CHAINS.get(line.name, f"stages of {line.label}")
-        if line.name in CHAINS and line.settings:
-            name += line.label[line.label.index(" (") :]
         if points:
-            curves.append({"label": name, "strategy": line.name, "points": points})
+            curves.append({"label": line.label, "strategy": line.name, "chain": chain, "points": points})
     return curves

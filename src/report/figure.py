@@ -1,4 +1,6 @@
-"""The paper's Figure 3 from table.json: what is left of the text abilities after each stage, per training chain.
+"""The paper's Figure 3 from table.json: what is left of the text abilities after each stage.
+
+Curves of one chain share an axis, and each chain has its own.
 
 `draw` writes figure3.svg and figure3.png.
 """
@@ -7,19 +9,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.report import abilities, drawing
+from src import tasks
+from src.report import abilities, drawing, stages
+from src.report.cells import spread
 from src.report.drawing import COLORS, RULE
-from src.report.table import spread
+from src.report.stages import ORIGINAL
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-VERSION = 1
-"""Of the drawing; raised when the same numbers are to look different."""
-
-TITLES = {"t2t": "Text questions", "ifeval": "Instructions"}
-STAGES = {"original": "Original", "asr": "ASR", "tts": "TTS", "sqa": "SQA"}
-
+VERSION = 2
+"""Version of the drawing; raised when the same numbers are to look different."""
 
 def average(scores: Mapping[str, Mapping[str, Any]], keys: Sequence[str]) -> tuple[float, float] | None:
     """Mean over `keys` of a point's scores, with its spread, both in percent; None where no seed has all of them.
@@ -37,12 +37,16 @@ def panels(table: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     """(title, keys that are averaged) of each panel that has something to show."""
     keys = list(dict.fromkeys(k for curve in table["curves"] for point in curve["points"] for k in point["scores"]))
     found = [(ability, abilities.keys_of(ability, keys)) for ability in abilities.TEXT]
-    return [(f"{TITLES[ability]} ({abilities.title(ability, own)})", own) for ability, own in found if own]
+    return [(f"{tasks.ABILITIES[name].about} ({abilities.title(name, own)})", own) for name, own in found if own]
 
 
-def stages(table: Mapping[str, Any]) -> list[str]:
-    """Those that some chain has a score after, in order."""
-    return [s for s in STAGES if any(p["stage"] == s for c in table["curves"] for p in c["points"])]
+def chains(table: Mapping[str, Any]) -> list[tuple[list[str], list[Mapping[str, Any]]]]:
+    """The curves of each chain: (its stages, the Original before them, as far as a curve has a score there; curves)."""
+    found: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for curve in table["curves"]:
+        found.setdefault(tuple(curve["chain"]), []).append(curve)
+    reached = {chain: {point["stage"] for curve in own for point in curve["points"]} for chain, own in found.items()}
+    return [([s for s in (ORIGINAL, *chain) if s in reached[chain]], own) for chain, own in found.items()]
 
 
 def draw(table: Mapping[str, Any], folder: Path) -> Path | None:
@@ -53,39 +57,51 @@ def draw(table: Mapping[str, Any], folder: Path) -> Path | None:
 
 
 def _fill(figure: "Figure", table: Mapping[str, Any]) -> None:
-    chosen, reached = panels(table), stages(table)
-    figure.set_size_inches(3.7 * len(chosen), 3.3)
-    axes = figure.subplots(1, len(chosen), sharey=True, squeeze=False)[0]
-    for axis, (title, keys) in zip(axes, chosen, strict=True):
-        drawing.clear(axis)
-        axis.set_title(title, loc="left", fontsize=10, pad=10)
-        axis.set_ylim(-3, 104)
-        axis.set_xlim(-0.25, len(reached) - 0.6)
-        axis.set_xticks(range(len(reached)), [STAGES[stage] for stage in reached])
-        axis.set_yticks(range(0, 101, 25))
-        axis.grid(axis="y", color=RULE, linewidth=0.8)
-        for i, curve in enumerate(table["curves"]):
-            _line(axis, curve, keys, reached, i, len(table["curves"]))
-    axes[0].set_ylabel("%", rotation=0, labelpad=8)
-    handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=min(3, len(names)), frameon=False, fontsize=9)
+    """A row of axes for each chain: the same place on two axes of different chains is not the same training."""
+    chosen, told = panels(table), chains(table)
+    figure.set_size_inches(3.7 * len(chosen), 3.3 + 2.9 * (len(told) - 1))
+    axes = figure.subplots(len(told), len(chosen), sharey=True, squeeze=False)
+    styles = {curve["label"]: i for i, curve in enumerate(table["curves"])}
+    legend: dict[str, Any] = {}
+    for row, (reached, curves) in zip(axes, told, strict=True):
+        for axis, (title, keys) in zip(row, chosen, strict=True):
+            drawing.clear(axis)
+            axis.set_title(title, loc="left", fontsize=10, pad=10)
+            axis.set_ylim(-3, 104)
+            axis.set_xlim(-0.25, len(reached) - 0.6)
+            axis.set_xticks(range(len(reached)), [stages.title(stage) for stage in reached])
+            axis.set_yticks(range(0, 101, 25))
+            axis.grid(axis="y", color=RULE, linewidth=0.8)
+            for i, curve in enumerate(curves):
+                _line(axis, curve, keys, reached, (i, len(curves)), styles[curve["label"]])
+            for handle, name in zip(*axis.get_legend_handles_labels(), strict=True):
+                legend.setdefault(name, handle)
+        row[0].set_ylabel("%", rotation=0, labelpad=8)
+    figure.legend(
+        list(legend.values()), list(legend), loc="outside lower center", ncols=min(3, len(legend)), frameon=False,
+        fontsize=9,
+    )  # fmt: skip
 
 
-def _line(axis: Any, curve: Mapping[str, Any], keys: list[str], stages: list[str], i: int, count: int) -> None:
+def _line(
+    axis: Any, curve: Mapping[str, Any], keys: list[str], reached: list[str], place: tuple[int, int], style: int
+) -> None:
+    """Draw a curve over the stages. place: which of how many on this axis; style: number of its color."""
     found = {point["stage"]: average(point["scores"], keys) for point in curve["points"]}
-    shown = [(x, *found[stage]) for x, stage in enumerate(stages) if found.get(stage)]  # type: ignore[misc]
+    shown = [(x, *found[stage]) for x, stage in enumerate(reached) if found.get(stage)]  # type: ignore[misc]
     if not shown:
         return
     x, y, spread = (list(numbers) for numbers in zip(*shown, strict=True))
+    i, count = place
     shift = 0.03 * (i - (count - 1) / 2)
-    color = COLORS[i % len(COLORS)]
+    color = COLORS[style % len(COLORS)]
     axis.errorbar(
         [at + shift for at in x],
         y,
         yerr=spread,
         color=color,
         label=curve["label"],
-        linestyle="-" if i < len(COLORS) else "--",
+        linestyle="-" if style < len(COLORS) else "--",
         linewidth=2,
         elinewidth=1.2,
         capsize=2.5,

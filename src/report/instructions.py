@@ -3,6 +3,7 @@
 A group is the first half of an instruction's id, as keywords of keywords:existence. Strict, each instruction counts.
 """
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,20 +12,17 @@ from typing import TYPE_CHECKING, Any
 from src.evaluate.statistics import Estimate
 from src.grid.store import Store
 from src.report import abilities, drawing
+from src.report.cells import spread
 from src.report.lines import Line
-from src.report.table import spread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-VERSION = 1
-"""Of the drawing; raised when the same numbers are to look different."""
+VERSION = 2
+"""Version of the drawing; raised when the same numbers are to look different."""
 
-DRAWN = ("original", "none", "replay")
-"""The strategies that the chart always shows; beside them, the best of the others."""
-BARS = (drawing.QUIET, drawing.WITHOUT, drawing.WITH, drawing.COLORS[2])
 FILL = 0.8
-"""Of the room of a group."""
+"""Share of the room of a group that its bars take up."""
 
 
 def collect(lines: Sequence[Line], store: Store) -> dict[str, dict[str, abilities.Entry]]:
@@ -66,10 +64,13 @@ def groups(table: Mapping[str, Any]) -> list[str]:
 
 
 def chosen(table: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The rows of the chart: the first of each strategy of DRAWN, and the best other by IFEval's prompt score."""
+    """The rows of the chart: the Original, the first row of each reference, the best other by IFEval's prompt score."""
     having = [row for row in table["rows"] if row["ifeval"]]
-    rows = [row for strategy in DRAWN for row in [one for one in having if one["strategy"] == strategy][:1]]
-    others = [row for row in having if row["strategy"] not in DRAWN and abilities.IFEVAL in row["scores"]]
+    originals = [row for row in having if row["strategy"] == "original"]
+    references = [[row for row in having if row["label"] in one["rows"]] for one in table["references"]]
+    rows = [*originals[:1], *(fitting[0] for fitting in references if fitting)]
+    aside = [*originals, *(row for fitting in references for row in fitting)]
+    others = [row for row in having if row not in aside and abilities.IFEVAL in row["scores"]]
     if others:
         rows.append(max(others, key=lambda row: row["scores"][abilities.IFEVAL]["mean"]))
     return rows
@@ -95,8 +96,9 @@ def _fill(figure: "Figure", rows: Sequence[Mapping[str, Any]], kinds: Sequence[s
     counts = {kind: next(row["ifeval"][kind]["n"] for row in rows if kind in row["ifeval"]) for kind in kinds}
     axis.set_yticks(range(len(kinds)), [f"{name(kind)} ({counts[kind]})" for kind in kinds])
     height = FILL / len(rows)
+    colors = itertools.cycle(drawing.COLORS)
     for i, row in enumerate(rows):
-        color = BARS[DRAWN.index(row["strategy"])] if row["strategy"] in DRAWN else BARS[-1]
+        color = drawing.QUIET if row["strategy"] == "original" else next(colors)
         own = [(at, row["ifeval"][kind]) for at, kind in enumerate(kinds) if kind in row["ifeval"]]
         axis.barh(
             [at + height * (i - (len(rows) - 1) / 2) for at, _ in own],

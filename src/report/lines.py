@@ -34,7 +34,7 @@ ORDER = (
 )
 """The strategies of the paper's Table 1, from top to bottom; any other comes after them, as it was asked for."""
 
-ASIDE = ("seed", "strategy", "tracker", "outputs", "name", "plan_only", "estimate")
+ASIDE = ("seed", "strategy", "compare", "tracker", "outputs", "name", "plan_only", "estimate")
 """Top-level settings that do not tell two lines of one label apart."""
 
 SHOWN_SETTINGS = 3
@@ -75,21 +75,30 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Line:
+class Variant:
+    """Rows that differ in their seed alone."""
+
     label: str
     name: str
+    """Of the strategy."""
     settings: Mapping[str, Any]
-    """What tells this line from others of its strategy, as dotted keys."""
+    """What tells this variant from others of its strategy, as dotted keys."""
     rows: tuple[Row, ...]
     """One for each seed, in the order of the seeds."""
-    state: str
-    """One of complete, partial (some seeds are missing), failed, not run."""
-    scores: Mapping[str, Score]
-    """In the order in which the evaluation wrote them."""
 
     @property
     def seeds(self) -> list[int]:
         return [row.seed for row in self.rows]
+
+
+@dataclass(frozen=True)
+class Line(Variant):
+    """A variant with its scores, as it stands in the table."""
+
+    state: str
+    """One of complete, partial (some seeds are missing), failed, not run."""
+    scores: Mapping[str, Score]
+    """In the order in which the evaluation wrote them."""
 
     @property
     def replays(self) -> bool:
@@ -150,10 +159,15 @@ def differing(settings: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def collapse(rows: Sequence[Row], store: Store, failed: frozenset[str] = frozenset()) -> list[Line]:
-    """The lines of the table from the rows of a grid.
+    """The lines of the table from the rows of a grid. `failed` holds the names of the steps that failed."""
+    return [_line(variant, store, failed) for variant in variants(rows)]
 
-    `failed` holds the names of the steps that failed. A row that repeats another (same label, same seed, same
-    evaluation) is dropped: two settings that do not touch a strategy make one line of it.
+
+def variants(rows: Sequence[Row]) -> list[Variant]:
+    """The rows of a grid without their scores, in the order of the table.
+
+    A row that repeats another (same label, same seed, same evaluation) is dropped: two settings that do not touch a
+    strategy make one line of it.
     """
     kept: dict[tuple[Any, ...], Row] = {}
     for row in rows:
@@ -161,7 +175,7 @@ def collapse(rows: Sequence[Row], store: Store, failed: frozenset[str] = frozens
     labels: dict[str, list[Row]] = {}
     for row in kept.values():
         labels.setdefault(row.label, []).append(row)
-    lines = []
+    found = []
     for label, members in labels.items():
         settings = settings_of(members)
         keys = differing(settings)
@@ -173,12 +187,13 @@ def collapse(rows: Sequence[Row], store: Store, failed: frozenset[str] = frozens
         distinct = len(set(brief.values())) == len(groups)
         for identity, (told, same) in groups.items():
             named = label + (brief[identity] if distinct else _named(told, len(told)))
-            lines.append(_line(named, told, sorted(same, key=lambda row: row.seed), store, failed))
-    order = [*ORDER, *(line.name for line in lines if line.name not in ORDER)]
-    return sorted(lines, key=lambda line: (order.index(line.name), _numerically(line.settings)))
+            found.append(Variant(named, same[0].name, told, tuple(sorted(same, key=lambda row: row.seed))))
+    order = [*ORDER, *(one.name for one in found if one.name not in ORDER)]
+    return sorted(found, key=lambda one: (order.index(one.name), _numerically(one.settings)))
 
 
-def _line(label: str, settings: Mapping[str, Any], rows: list[Row], store: Store, failed: frozenset[str]) -> Line:
+def _line(variant: Variant, store: Store, failed: frozenset[str]) -> Line:
+    rows = variant.rows
     found = [(row.seed, store.lookup(row.evaluate)) for row in rows]
     scored = [(row.seed, scores_of(row, store)) for row, (_, folder) in zip(rows, found, strict=True) if folder]
     keys = list(dict.fromkeys(key for _, scores in scored for key in scores))
@@ -191,23 +206,26 @@ def _line(label: str, settings: Mapping[str, Any], rows: list[Row], store: Store
     else:
         broken = any(step.name in failed for step in closure(row.evaluate for row in rows))
         state = "failed" if broken else "not run"
-    return Line(label, rows[0].name, settings, tuple(rows), state, scores)
+    return Line(variant.label, variant.name, variant.settings, rows, state, scores)
 
 
 def _named(settings: Mapping[str, Any], count: int) -> str:
     """The first `count` settings by name and the number of the others, as " (replay.ratio=0.2)"; "" for none."""
-    named = [f"{key}={_plain(value)}" for key, value in settings.items()]
+    named = [f"{key}={plain(value)}" for key, value in settings.items()]
     if len(named) > count:
         named[count:] = [f"{len(named) - count} more"]
     return f" ({', '.join(named)})" if named else ""
 
 
-def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def plain(value: Any) -> str:
+    """A setting as one would type it: 0.2, null, [asr,sqa]."""
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(map(plain, value))}]"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _numerically(settings: Mapping[str, Any]) -> list[tuple[float, str]]:
     """Orders 0.5, 2 and 10 as numbers and words as words."""
     return [
-        (float(value) if isinstance(value, (int, float)) else math.inf, _plain(value)) for value in settings.values()
+        (float(value) if isinstance(value, (int, float)) else math.inf, plain(value)) for value in settings.values()
     ]

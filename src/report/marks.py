@@ -1,4 +1,4 @@
-"""Which rows differ from None and which from Replay: paired tests on the examples that both answered.
+"""Which rows differ from the references of the grid (None and Replay): paired tests on the examples that both answered.
 
 What is tested, and what it says, is `src.evaluate.comparison`'s. Two claims are kept apart:
 
@@ -8,7 +8,7 @@ What is tested, and what it says, is `src.evaluate.comparison`'s. Two claims are
 The family of Holm's correction is what is read together, one column down the table: all rows against one reference.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,68 +16,43 @@ from src.data import jsonl
 from src.evaluate.comparison import Comparison, Examples, Outcome, Seeds, compare, holm
 from src.grid.row import Row
 from src.grid.store import Store
+from src.report.compare import references
 from src.report.lines import Line
+from src.tasks import SET, TASKS
 
-REFERENCES = {"none": "N", "replay": "R"}
-"""The strategies that all others are compared with, and the letter of a mark against each."""
 LEVEL = 0.05
 
 Tests = dict[str, dict[str, dict[str, Any]]]
-"""Score key -> strategy of the reference -> test, of one row; as in table.json."""
+"""Score key -> name of the reference -> test, of one row; as in table.json."""
 
 
 def outcomes(responses: Path, corpus: str = "") -> dict[str, dict[str, Outcome]]:
-    """What became of every example in a judged responses.jsonl: score key -> id -> outcome.
+    """What became of every example in the responses.jsonl of a score: score key -> id -> outcome.
 
-    corpus: what examples of other corpora are told apart by, where they have the same ids.
+    corpus: tells examples apart from those of another corpus that have the same ids.
     """
     found: dict[str, dict[str, Outcome]] = {}
     for row in jsonl.read(responses):
-        for key, outcome in _outcomes(row):
-            found.setdefault(key, {})[f"{corpus}/{row.get('set', '')}/{row['id']}"] = outcome
+        for column in TASKS[row["task"]].columns:
+            key = column.key.replace(SET, row.get("set", ""))
+            found.setdefault(key, {})[f"{corpus}/{row.get('set', '')}/{row['id']}"] = column.outcome(row)
     return found
-
-
-def _outcomes(row: Mapping[str, Any]) -> Iterator[tuple[str, Outcome]]:
-    task = row["task"]
-    if task == "t2t":
-        yield f"qa/{row['set']}/t2t", row["correct"]
-    elif task == "sqa":
-        yield f"qa/{row['set']}/s2t", row["correct_s2t"]
-        yield f"qa/{row['set']}/s2s", row["correct_s2s"]
-        yield "form/well_formed", row["well_formed"]
-        yield "wer/question", (row["errors"], row["words_counted"])
-    elif task == "ifeval":
-        for way in ("strict", "loose"):
-            yield f"ifeval/prompt_{way}", all(row[way])
-            yield f"ifeval/instruction_{way}", (sum(row[way]), len(row[way]))
-    elif task in ("asr", "tts"):
-        yield f"wer/{task}", (row["errors"], row["words_counted"])
 
 
 def collect(lines: Sequence[Line], store: Store) -> dict[str, Tests]:
     """The tests of every line, by its label."""
     rows = {line.label: {row.seed: own for row in line.rows if (own := _read(row, store))} for line in lines}
     found: dict[str, Tests] = {line.label: {} for line in lines}
-    for strategy in REFERENCES:
+    for reference in references(lines):
         against: dict[str, list[str]] = {}
         for line in lines:
-            if reference := reference_of(line, [one for one in lines if one.name == strategy and one.scores]):
-                against.setdefault(reference.label, []).append(line.label)
-        for reference_label, labels in against.items():
-            for key in dict.fromkeys(key for own in rows[reference_label].values() for key in own):
-                for label, test in column(key, rows, labels, reference_label).items():
-                    found[label].setdefault(key, {})[strategy] = test
+            if chosen := reference.of(line):
+                against.setdefault(chosen.label, []).append(line.label)
+        for chosen_label, labels in against.items():
+            for key in dict.fromkeys(key for own in rows[chosen_label].values() for key in own):
+                for label, test in column(key, rows, labels, chosen_label).items():
+                    found[label].setdefault(key, {})[reference.name] = {"letter": reference.letter, **test}
     return found
-
-
-def reference_of(line: Line, candidates: Sequence[Line]) -> Line | None:
-    """The row to compare a line with: the only one there is, or the one with the same settings."""
-    if line in candidates:
-        return None
-    same = [one for one in candidates if one.settings == line.settings]
-    chosen = candidates if len(candidates) == 1 else same
-    return chosen[0] if len(chosen) == 1 else None
 
 
 def column(key: str, rows: Mapping[str, Seeds], labels: Sequence[str], reference: str) -> dict[str, dict[str, Any]]:
@@ -121,12 +96,11 @@ def _entry(one: Comparison, reference: str, p_each: float, family: int) -> dict[
 def letters(tests: Mapping[str, Mapping[str, Any]]) -> str:
     """What stands at a score: a capital for a strong mark, a small letter where these seeds' models differ, no more."""
     shown = ""
-    for strategy, letter in REFERENCES.items():
-        test = tests.get(strategy)
-        if test and test["unit"] == "seeds" and test["mark"]:
-            shown += letter
-        elif test and test["each"]["mark"]:
-            shown += letter.lower()
+    for test in tests.values():
+        if test["unit"] == "seeds" and test["mark"]:
+            shown += test["letter"]
+        elif test["each"]["mark"]:
+            shown += test["letter"].lower()
     return shown
 
 

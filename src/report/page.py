@@ -6,33 +6,32 @@ a model wrote is escaped by the template.
 
 import base64
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from src import tasks
 from src.grid.plan import Plan
 from src.grid.store import Store
-from src.report import abilities, data, drawing, examples, figure, instructions, paper, tradeoff
-from src.report.lines import Line, differing, flatten
-from src.report.table import (
-    ABSENT,
-    FORGETTING_NOTES,
-    MARKS,
-    MISSING,
-    arrow,
-    cell,
+from src.report import (
+    abilities,
+    data,
+    drawing,
+    examples,
+    figure,
     forgetting,
-    forgetting_columns,
-    groups,
-    label,
-    letters,
-    notes,
-    percent,
-    shown,
-    spread,
-    valued,
+    headline,
+    instructions,
+    paper,
+    provenance,
+    stages,
+    tradeoff,
 )
+from src.report.cells import ABSENT, cell, label, letters, percent, spread, valued
+from src.report.columns import arrow, glossary, groups, shown
+from src.report.compare import SUPERSCRIPTS
+from src.report.lines import Line
+from src.report.notes import notes
 
 HERE = Path(__file__).parent
 POOLS = {
@@ -40,7 +39,7 @@ POOLS = {
     "pool_with_evaluation_facts": "Replay pool: WITH THE EVALUATION FACTS; rows with replay have seen the answers",
 }
 HONEST = "pool"
-LETTERS = {ord(sign): chr(letter) for letter, sign in MARKS.items()}
+LETTERS = {sign: letter for letter, sign in SUPERSCRIPTS.items()}
 """Marks as letters: the page has superscripts of its own."""
 
 
@@ -70,37 +69,39 @@ def render(
         style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),
         script_hash=f"sha256-{digest}",
-        headline=_headline(table),
+        headline=headline.sentences(table, {line.label: line for line in lines}),
         pools=_pools(table["data"].get("replay_pools", [])),
         badges=_badges(table, plan),
         failures=[{"name": step, "text": text} for step, text in failures.items()],
         main=_columns(main),
         groups=_groups(main, paper.sets(keys)),
         skills=_columns(shown(table, "skills")),
+        main_glossary=glossary(main),
+        skills_glossary=glossary(shown(table, "skills")),
         rows=rows,
         paper_shown=bool(theirs) and any(row["strategy"] in paper.scores() for row in table["rows"]),
-        correspondence=_correspondence(paper.sets(keys)),
+        correspondence=_correspondence(table, paper.sets(keys)),
         notes=[note.translate(LETTERS) for note in notes(table)],
         mark_widths=_mark_widths(rows),
         drawings={title: Markup(drawing.inline(path)) if path else "" for title, path in drawings.items()},
         tradeoff_text=_tradeoff_text(table),
         bars=_bars(table),
-        forgetting=forgetting(table),
-        forgetting_columns=_columns(forgetting_columns(table)),
-        forgetting_groups=_groups(forgetting_columns(table), {}),
-        forgetting_notes=FORGETTING_NOTES,
+        forgetting=forgetting.lines(table),
+        forgetting_columns=_columns(forgetting.columns(table)),
+        forgetting_groups=_groups(forgetting.columns(table), {}),
+        forgetting_notes=forgetting.NOTES,
         ifeval_columns=_ifeval_columns(table),
         ifeval_rows=_ifeval_rows(table),
-        curve_stages=[figure.STAGES[stage] for stage in figure.stages(table)],
-        curve_rows=_curve_rows(table),
+        curve_tables=_curve_tables(table),
         questions=examples.questions(found),
+        set_titles=_titles(table),
         heard_seeds=sorted({source.seed for source in found}) if any(len(line.rows) > 1 for line in lines) else [],
         instructions=examples.instructions(found),
-        judge=_judge(table),
+        recognizers=_recognizers(table),
         data=data.collect(plan, manifests),
-        plan=_plan(plan, manifests, failures),
-        settings=_settings(lines),
-        versions=_versions(manifests.values()),
+        plan=provenance.work(plan, manifests, failures),
+        settings=provenance.settings(lines),
+        versions=provenance.versions(manifests.values()),
     )
 
 
@@ -109,8 +110,18 @@ def _columns(chosen: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{**c, "arrow": arrow(c), "first": first} for c, first in zip(chosen, firsts, strict=True)]
 
 
-def _groups(main: Sequence[Mapping[str, Any]], theirs: Mapping[str, str]) -> list[dict[str, Any]]:
-    return [{"name": name, "width": width, "paper": theirs.get(name)} for name, width in groups(main)]
+def _groups(chosen: Sequence[Mapping[str, Any]], theirs: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The headings over the columns. theirs: the paper's question set by ours."""
+    found, at = [], 0
+    for name, width in groups(chosen):
+        found.append({"name": name, "width": width, "paper": theirs.get(tasks.set_of(chosen[at].get("key", "")))})
+        at += width
+    return found
+
+
+def _titles(table: Mapping[str, Any]) -> dict[str, str]:
+    """Title of each question set."""
+    return {tasks.set_of(column["key"]): column["group"] for column in table["columns"]}
 
 
 def _rows(table: Mapping[str, Any], theirs: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -206,8 +217,10 @@ def _ifeval_rows(table: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _correspondence(sets: Mapping[str, str]) -> str:
-    pairs = [f"{ours} stands for {theirs}" for ours, theirs in sets.items() if ours != theirs]
+def _correspondence(table: Mapping[str, Any], sets: Mapping[str, str]) -> str:
+    """Which of the paper's sets ours stand for, where they are not the same."""
+    titles = _titles(table)
+    pairs = [f"{titles[ours]} stands for {theirs}" for ours, theirs in sets.items() if titles[ours] != theirs]
     return f"By difficulty, {', '.join(pairs)}." if pairs else ""
 
 
@@ -225,67 +238,28 @@ def _badges(table: Mapping[str, Any], plan: Plan) -> list[str]:
     ]
 
 
-def _average(row: Mapping[str, Any], ending: str) -> str | None:
-    """Mean over the question sets (or the one score) of a row, as text."""
-    keys = [key for key in row["scores"] if key.endswith(ending)]
-    return f"{sum(100 * row['scores'][key]['mean'] for key in keys) / len(keys):.0f} %" if keys else None
-
-
-def _headline(table: Mapping[str, Any]) -> list[list[dict[str, Any]]]:
-    """What the grid found, in a sentence or two, where it has the rows for it."""
-    rows = {row["strategy"]: row for row in reversed(table["rows"])}
-    text, follow = "/t2t", "ifeval/prompt_strict"
-    numbers = {
-        name: {end: _average(rows[name], end) for end in (text, follow, "/s2t", "/s2s")}
-        for name in ("original", "none", "replay")
-        if name in rows
-    }
-
-    def has(name: str, *ends: str) -> bool:
-        return name in numbers and all(numbers[name][end] is not None for end in ends)
-
-    def sentence(*parts: str | None) -> list[dict[str, Any]]:
-        return [{"text": part, "strong": i % 2 == 1} for i, part in enumerate(parts)]
-
-    said = []
-    if has("original", text, follow) and has("none", text, follow):
-        before, after = numbers["original"], numbers["none"]
-        said.append(
-            sentence(
-                "Training through ASR, TTS and spoken questions takes correct text answers from ", before[text], " to ",
-                after[text], ", and followed instructions from ", before[follow], " to ", after[follow], ".",
-            )
-        )  # fmt: skip
-    if has("replay", text, follow, "/s2t", "/s2s"):
-        own = numbers["replay"]
-        said.append(
-            sentence(
-                "With replay it keeps ", own[text], " and ", own[follow], ", and answers ", own["/s2t"],
-                " of spoken questions in text and ", own["/s2s"], " in speech.",
-            )
-        )  # fmt: skip
-    return said
-
-
 def _bars(table: Mapping[str, Any]) -> str:
     seeds = max((len(row["seeds"]) for row in table["rows"]), default=1)
     return f"standard deviation over {seeds} seeds" if seeds > 1 else "standard error over the scored examples"
 
 
-def _curve_rows(table: Mapping[str, Any]) -> list[dict[str, Any]]:
-    rows = []
-    for curve in table["curves"]:
-        for title, keys in figure.panels(table):
-            points = {point["stage"]: figure.average(point["scores"], keys) for point in curve["points"]}
-            values = [
-                f"{point[0]:.1f} ±{point[1]:.1f}" if (point := points.get(stage)) else ABSENT
-                for stage in figure.stages(table)
-            ]
-            rows.append({"label": curve["label"], "score": title, "points": values})
-    return rows
+def _curve_tables(table: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The numbers of figure 3: a table for each chain."""
+    tables = []
+    for reached, curves in figure.chains(table):
+        rows = []
+        for curve in curves:
+            for title, keys in figure.panels(table):
+                points = {point["stage"]: figure.average(point["scores"], keys) for point in curve["points"]}
+                values = [
+                    f"{point[0]:.1f} ±{point[1]:.1f}" if (point := points.get(stage)) else ABSENT for stage in reached
+                ]
+                rows.append({"label": curve["label"], "score": title, "points": values})
+        tables.append({"stages": [stages.title(stage) for stage in reached], "rows": rows})
+    return tables
 
 
-def _judge(table: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _recognizers(table: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
         {
             "name": f"{one['recognizer']} (seed {one['seed']})",
@@ -293,88 +267,5 @@ def _judge(table: Mapping[str, Any]) -> list[dict[str, Any]]:
             "resynthesized": percent(one["resynthesized"]["wer"]) if one.get("resynthesized") else ABSENT,
             "n": (one.get("resynthesized") or one.get("natural") or {}).get("n", ""),
         }
-        for one in table["judge"]
+        for one in table["recognizers"]
     ]
-
-
-def duration(seconds: float) -> str:
-    """Seconds for a reader: "42 s", "8 min 20 s", "3 h 12 min"."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def _plan(plan: Plan, manifests: Mapping[str, Mapping[str, Any]], failures: Mapping[str, str]) -> dict[str, Any]:
-    """The steps with what they took (or, where they did not end, are estimated to take), and what sharing saved."""
-    took = {name: manifests[name]["seconds"] if name in manifests else e.seconds for name, e in plan.entries.items()}
-    total = sum(took.values())
-    unshared = sum(took[name] * len(entry.rows) for name, entry in plan.entries.items())
-    longest = max(took.values(), default=0.0) or 1.0
-    trained = [entry for entry in plan.entries.values() if entry.step.kind == "train"]
-    summary = f"{plan.shared().steps} distinct steps did the work of {plan.unshared().steps}"
-    if trained:
-        summary += f"; {len(trained)} training steps that of {sum(len(entry.rows) for entry in trained)}"
-    if total:
-        summary += f". Computing took {duration(total)} instead of {duration(unshared)}, counted on one worker"
-    steps = []
-    for name, entry in plan.entries.items():
-        state = "done" if name in manifests else "failed" if name in failures else "missing"
-        seconds = f"{took[name]:.1f}" if state == "done" else "failed" if state == "failed" else MISSING
-        steps.append(
-            {
-                "name": name,
-                "rows": len(entry.rows),
-                "seconds": seconds,
-                "state": state,
-                "width": 100 * took[name] / longest if state == "done" else 0,
-            }
-        )
-    return {
-        "summary": summary + ".",
-        "total": duration(total) if total else "",
-        "unshared": duration(unshared),
-        "share": 100 * total / unshared if unshared else 0.0,
-        "steps": steps,
-    }
-
-
-def _settings(lines: Sequence[Line]) -> dict[str, Any]:
-    """The resolved settings that all rows have in common, as YAML, and a table of those in which they differ."""
-    import yaml
-
-    rows = [row for line in lines for row in line.rows]
-    flat = [flatten(row.config) for row in rows]
-    keys = differing(flat) if flat else []
-    common: dict[str, Any] = {}
-    for key, value in flat[0].items() if flat else ():
-        if key not in keys:
-            *path, last = key.split(".")
-            inner = common
-            for part in path:
-                inner = inner.setdefault(part, {})
-            inner[last] = value
-    several = len({row.seed for row in rows}) > 1
-    names = [f"{line.label}, seed {row.seed}" if several else line.label for line in lines for row in line.rows]
-    return {
-        "common": yaml.safe_dump(json.loads(json.dumps(common, default=str)), sort_keys=False, allow_unicode=True),
-        "labels": names,
-        "differing": [(key, [_plain(one[key]) if key in one else "" for one in flat]) for key in keys],
-    }
-
-
-def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _versions(manifests: Any) -> list[tuple[str, str]]:
-    """Package versions and commits of all artifacts; several where they were not made by the same."""
-    found: dict[str, dict[str, None]] = {}
-    for manifest in manifests:
-        if manifest.get("git"):
-            found.setdefault("git commit", {})[manifest["git"]] = None
-        for package, version in manifest["versions"].items():
-            found.setdefault(package, {})[version] = None
-    return [(package, ", ".join(versions)) for package, versions in found.items()]

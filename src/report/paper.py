@@ -1,13 +1,21 @@
 """The paper's own Table 1, to stand beside a grid's."""
 
 import csv
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+from src import tasks
 from src.report.lines import ORDER
 
 SOURCE = Path(__file__).with_name("paper_table1.csv")
 SETS = {"llama": "LLaMA-Questions", "web": "Spoken WebQuestions", "trivia": "Audio TriviaQA"}
+"""The paper's question sets."""
+OURS = {
+    "llama_questions": "llama", "web_questions": "web", "trivia_qa": "trivia",
+    "countries": "llama", "animals": "web", "people": "trivia",
+}  # fmt: skip
+"""Which of them each of ours is, or on a laptop stands for, by difficulty. A set of a user's own is none of them."""
 
 
 @cache
@@ -21,17 +29,15 @@ def scores() -> dict[str, dict[str, float]]:
     }
 
 
-def correspondence(keys: list[str]) -> dict[str, str]:
-    """Which of the paper's columns each of ours stands for: the question sets by position, if there are as many."""
-    sets = list(dict.fromkeys(key.split("/")[1] for key in keys if key.startswith("qa/")))
-    if len(sets) != len(SETS):
+def correspondence(keys: Iterable[str]) -> dict[str, str]:
+    """Which of the paper's columns each of ours stands for, {key: column}; empty where no question set does."""
+    ours = {key: OURS[name] for key in keys if (name := tasks.set_of(key)) in OURS}
+    if not ours:
         return {}
-    named = dict(zip(sets, SETS, strict=True))
-    ours = {key: f"{named[key.split('/')[1]]}_{key.split('/')[2]}" for key in keys if key.startswith("qa/")}
-    return ours | {"ifeval/prompt_strict": "ifeval_prompt", "ifeval/instruction_strict": "ifeval_instruction"}
+    found = {key: f"{theirs}_{key.rpartition('/')[2]}" for key, theirs in ours.items()}
+    return found | {"ifeval/prompt_strict": "ifeval_prompt", "ifeval/instruction_strict": "ifeval_instruction"}
 
 
-def sets(keys: list[str]) -> dict[str, str]:
+def sets(keys: Iterable[str]) -> dict[str, str]:
     """{our set: the paper's set that it stands for}."""
-    pairs = correspondence(keys)
-    return {key.split("/")[1]: SETS[column.split("_")[0]] for key, column in pairs.items() if key.startswith("qa/")}
+    return {name: SETS[OURS[name]] for key in keys if (name := tasks.set_of(key)) in OURS}

@@ -17,7 +17,7 @@ from src.grid.files import write_whole
 from src.grid.plan import Plan
 from src.grid.step import closure
 from src.grid.store import Store
-from src.report import curves, figure, instructions, marks, page, retention, table, track, tradeoff
+from src.report import curves, document, figure, instructions, marks, page, retention, table, track, tradeoff
 from src.report.lines import collapse
 from src.steps.score import Score
 from src.steps.train import Train
@@ -29,8 +29,8 @@ def write(rows: Sequence[Row], plan: Plan, store: Store, grid: Path) -> str:
     failures = read_failures(plan, store, grid)
     lines = collapse(rows, store, frozenset(failures))
     data = {"replay_pools": replay_pools(rows), **rules(rows), "ifeval_chance": instructions.chance(lines, store)}
-    told = table.document(
-        lines, judges(rows, store), curves.collect(lines, store), data, marks.collect(lines, store),
+    told = document.document(
+        lines, recognizers(rows, store), curves.collect(lines, store), data, marks.collect(lines, store),
         retention.collect(lines, store), instructions.collect(lines, store),
     )  # fmt: skip
     for name, text in {
@@ -61,8 +61,8 @@ def read_failures(plan: Plan, store: Store, grid: Path) -> dict[str, str]:
     return found
 
 
-def judges(rows: Sequence[Row], store: Store) -> list[dict[str, Any]]:
-    """The WER of each recognizer that judged: {"seed", "recognizer", "natural", "resynthesized"}."""
+def recognizers(rows: Sequence[Row], store: Store) -> list[dict[str, Any]]:
+    """The WER of each recognizer that heard spoken answers: {"seed", "recognizer", "natural", "resynthesized"}."""
     found: dict[str, dict[str, Any]] = {}
     for row in sorted(rows, key=lambda row: row.seed):
         folder = store.lookup(row.recognizer) if row.recognizer else None

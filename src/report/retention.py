@@ -9,10 +9,10 @@ from typing import Any
 
 from src.evaluate.forgetting import by_stage
 from src.evaluate.statistics import Estimate
-from src.grid.step import Step, closure
+from src.grid.step import Step
 from src.grid.store import Store
 from src.report import abilities
-from src.report.curves import BASES, model_of
+from src.report.curves import base_of, originals
 from src.report.lines import Line, read_scores
 
 MEASURES = {"forgetting": "down", "backward_transfer": "up", "retention": "up", "rate": "up"}
@@ -29,19 +29,18 @@ def collect(lines: Sequence[Line], store: Store) -> dict[str, list[tuple[str, Me
     A line without scores of its stages (a merge, a discount) has the last alone. Over several seeds, each measure is
     taken for each and then averaged.
     """
-    scored = [row.evaluate for line in lines for row in line.rows]
-    originals = {model_of(step).fingerprint: step for step in scored if model_of(step).kind in BASES}
+    bases = originals(lines)
     found: dict[str, list[tuple[str, Measured]]] = {}
     for line in lines:
         chains: dict[int, list[Mapping[str, Any]]] = {}
         stages: list[str] = []
         for row in line.rows:
-            base = next((step for step in closure([row.evaluate]) if step.fingerprint in originals), None)
-            if base is None or row.evaluate == originals[base.fingerprint]:
+            original = bases.get(base_of(row.evaluate))
+            if original is None or row.evaluate == original:
                 continue
             after = row.curve or {"": row.evaluate}
             stages = list(dict.fromkeys([*stages, *after]))
-            chains[row.seed] = [_scores(step, store) for step in (originals[base.fingerprint], *after.values())]
+            chains[row.seed] = [_scores(step, store) for step in (original, *after.values())]
         found[line.label] = measured(chains, stages)
     return found
 

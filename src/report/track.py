@@ -23,9 +23,10 @@ from src.data import jsonl
 from src.grid.row import Row
 from src.grid.step import Step, closure
 from src.grid.store import Store, all_settings
+from src.report.cells import label, spread
+from src.report.columns import heading, shown
 from src.report.examples import clip_of, shorten
 from src.report.lines import Line, scores_of
-from src.report.table import label, shown, spread
 
 if TYPE_CHECKING:
     import wandb
@@ -166,7 +167,7 @@ def _fill_grid(run: "wandb.Run", table: Mapping[str, Any], grid: Path) -> None:
     import wandb
 
     columns = shown(table, "main")
-    names = [f"{column['group']} {column['name']}" for column in columns]
+    names = [heading(column) for column in columns]
     told = wandb.Table(columns=["strategy", *(name + part for name in names for part in ("", " ±"))])
     for row in table["rows"]:
         scores = [row["scores"].get(column["key"]) for column in columns]

@@ -10,38 +10,37 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from src import tasks
 from src.report import abilities, drawing, labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-VERSION = 1
-"""Of the drawing; raised when the same numbers are to look different."""
+VERSION = 2
+"""Version of the drawing; raised when the same numbers are to look different."""
 
-GAINED, KEPT = ("s2t", "s2s"), abilities.TEXT
-WIDTHS = {"s2t": 1.75, "s2s": 1.0}
-SPEECH = {"s2t": "answered in text (S2T)", "s2s": "answered in speech (S2S)"}
-TEXT = {"t2t": "Written questions (T2T)", "ifeval": "Instructions (IFEval prompt)"}
+GAINED, KEPT = abilities.SPOKEN, abilities.TEXT
+WIDE = 1.75
+"""Width of the first column of panels, in those of the others."""
 NEAR = 7.0
 """Points between a name and what it names that need no line."""
-BOLD = ("none", "replay")
-"""The rows that the others are variations of."""
-
 Point = dict[str, abilities.Entry]
 """The abilities of one row."""
 
 
 def collect(table: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What is drawn, in the order of the table: {"label", "strategy", "replay", "abilities": {ability: entry}}."""
+    """What is drawn, in the order of the table: {"label", "strategy", "replay", "reference", "abilities": {ability:
+    entry}}. reference: whether others are compared with the row, whose name is written in bold."""
     keys = [column["key"] for column in table["columns"]]
     means = {ability: abilities.keys_of(ability, keys) for ability in (*GAINED, *KEPT)}
+    references = {label for one in table["references"] for label in one["rows"]}
     found = []
     for row in table["rows"]:
         own = {ability: entry for ability, of in means.items() if (entry := abilities.mean(row["scores"], of))}
         if own:
             named = {name: row[name] for name in ("label", "strategy", "replay")}
-            found.append({**named, "abilities": own})
+            found.append({**named, "reference": row["label"] in references, "abilities": own})
     return found
 
 
@@ -60,7 +59,7 @@ def _has(row: Mapping[str, Any], *needed: str) -> bool:
 
 
 def _fill(figure: "Figure", rows: Sequence[Mapping[str, Any]], speech: Sequence[str], text: Sequence[str]) -> None:
-    widths = [WIDTHS[ability] for ability in speech]
+    widths = [WIDE, *(1.0 for _ in speech[1:])]
     figure.set_size_inches(3.0 * sum(widths) + 0.4, 3.3 * len(text) + 0.5)
     axes = figure.subplots(len(text), len(speech), sharex="col", sharey=True, squeeze=False, width_ratios=widths)
     for i, kept in enumerate(text):
@@ -69,9 +68,9 @@ def _fill(figure: "Figure", rows: Sequence[Mapping[str, Any]], speech: Sequence[
             _panel(axis, rows, gained, kept)
             axis.set_title("better ↗", loc="right", fontsize=8.5, pad=10, color=drawing.QUIET)
             if j == 0:
-                axis.set_title(f"{TEXT[kept]} kept, %", loc="left", fontsize=10, pad=10)
+                axis.set_title(f"{_title(kept)} kept, %", loc="left", fontsize=10, pad=10)
             if i == len(text) - 1:
-                axis.set_xlabel(f"Spoken questions {SPEECH[gained]}, %", labelpad=8)
+                axis.set_xlabel(f"{_title(gained)}, %", labelpad=8)
     handles: dict[str, Any] = {}
     for axis in axes.flat:
         for handle, name in zip(*axis.get_legend_handles_labels(), strict=True):
@@ -83,6 +82,11 @@ def _fill(figure: "Figure", rows: Sequence[Mapping[str, Any]], speech: Sequence[
     for i, kept in enumerate(text):
         for j, gained in enumerate(speech):
             _name(axes[i][j], rows, gained, kept)
+
+
+def _title(ability: str) -> str:
+    """ "Spoken questions answered in text (S2T)"."""
+    return f"{tasks.ABILITIES[ability].about} ({tasks.ABILITIES[ability].title})"
 
 
 def _limits(rows: Sequence[Mapping[str, Any]], gained: str) -> tuple[float, float]:
@@ -140,7 +144,7 @@ def _name(axis: "Axes", rows: Sequence[Mapping[str, Any]], gained: str, kept: st
     points = axis.transData.transform(spots) / scale
     names = [row["label"].removesuffix(" w/ R") if row["replay"] else row["label"] for row in shown]
     fonts: list[dict[str, Any]] = [
-        {"fontsize": 7.5, "fontweight": "bold" if row["strategy"] in BOLD else "normal"} for row in shown
+        {"fontsize": 7.5, "fontweight": "bold" if row["reference"] else "normal"} for row in shown
     ]
     texts = [axis.text(0, 0, name, **font) for name, font in zip(names, fonts, strict=True)]
     sizes = np.array([[(box := text.get_window_extent()).width, box.height] for text in texts]) / scale

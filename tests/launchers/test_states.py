@@ -19,7 +19,8 @@ from src.grid import lease
 from src.grid.errors import ConfigError
 from src.grid.execute import failure_file
 from src.grid.step import Step
-from src.report.table import document, to_json, to_text
+from src.report.document import document
+from src.report.table import to_json, to_text
 from tests.grid.toys import toy
 from tests.launchers.fakes.grid import Grid, diamond
 from tests.launchers.fakes.slurm import Slurm

@@ -51,6 +51,11 @@ class FakeGrid:
     recorded: int = 3
     seconds: float = 0.1
     evil: bool = False
+    chain: tuple[str, ...] = ("asr", "tts", "sqa")
+    """Stages of the rows that are added from now on."""
+    sets: tuple[str, ...] = SETS
+    questions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """data.questions of the rows' configuration: {set: {"title": ...}}."""
     chance: list[int] = field(default_factory=list)
     """IFEval's prompts that are chance."""
     data: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -75,14 +80,14 @@ class FakeGrid:
         return self
 
     def _row(self, name: str, seed: int, settings: dict[str, Any], publish: bool) -> Row:
-        corpus = self._step("corpus", "corpus", {"seed": 0, "n": self.n}, {}, 1.5, self._corpus)
+        corpus = self._step("corpus", "corpus", {"seed": 0, "n": self.n, "sets": self.sets}, {}, 1.5, self._corpus)
         quantizer = self._step("quantizer", "quantizer", {"units": 100}, {"corpus": corpus}, 9, _nothing)
         vocoder = self._step("vocoder", "vocoder", {}, {"quantizer": quantizer}, 50, _nothing)
         ears = {"corpus": corpus, "quantizer": quantizer, "vocoder": vocoder}
-        judge = self._step("recognizer", "recognizer", {}, ears, 90, _judge)
+        recognizer = self._step("recognizer", "recognizer", {}, ears, 90, _heard)
         units = self._step("units", "units", {}, {"corpus": corpus, "quantizer": quantizer}, 12, self._units)
         base = self._step("base", "base", {"seed": seed}, {"corpus": corpus}, 240, _metrics)
-        speech = {"corpus": corpus, "units": units, "vocoder": vocoder, "recognizer": judge}
+        speech = {"corpus": corpus, "units": units, "vocoder": vocoder, "recognizer": recognizer}
         ratio = settings.get("replay_ratio", 0.4)
         replay = {"pool": "pool", "ratio": ratio} if "replay" in name else None
         method = name.split("_")[1] if name.startswith("merge") else None
@@ -92,7 +97,8 @@ class FakeGrid:
             "seed": seed,
             "outputs": str(self.root),
             "strategy": {"name": name, "label": LABELS[name]},
-            "data": {"seed": 0, "facts": self.n},
+            "data": {"seed": 0, "facts": self.n, "questions": self.questions},
+            "train": {"chain": list(self.chain)},
             "model": {"seed": seed},
             "replay": {"enabled": replay is not None, "ratio": ratio},
             "merge": {"method": method, "seed": seed if method else 0},
@@ -100,11 +106,12 @@ class FakeGrid:
             "tracker": {"mode": "disabled", "project": "palimpsest", "entity": None},
         }
         if name == "original":
-            step = self._evaluate(name, base, "", {"corpus": corpus}, publish)
+            step = self._evaluate(name, base, base, "", {"corpus": corpus}, publish)
             return Row(name, LABELS[name], seed, config, step)
+        text = {"corpus": corpus}
         chain: dict[str, Step] = {}
         previous = base
-        for i, stage in enumerate(("asr", "tts", "sqa")):
+        for i, stage in enumerate(self.chain):
             label = f"train-{stage}" + ("-replay" if replay else "")
             inputs = {"base": base, "corpus": corpus, "units": units} | ({"previous": previous} if i else {})
             own = {"stage": stage, "seed": seed, "replay": replay}
@@ -112,17 +119,18 @@ class FakeGrid:
             chain[stage] = previous
         if method is None and alpha is None:
             curve = {
-                stage: self._evaluate(name, model, stage, speech if stage == "sqa" else {"corpus": corpus}, publish)
+                stage: self._evaluate(name, base, model, stage, speech if model == previous else text, publish)
                 for stage, model in chain.items()
             }
-            return Row(name, LABELS[name], seed, config, curve["sqa"], curve, judge)
+            return Row(name, LABELS[name], seed, config, curve[self.chain[-1]], curve, recognizer)
         if method:
             merge = {"method": method, "seed": seed}
             model = self._step("merge", name.replace("_", "-"), merge, {"base": base, **chain}, 2, _nothing)
         else:
             sources = {"base": base, "stage": previous}
             model = self._step("discount", name.replace("_", "-"), {"alpha": alpha}, sources, 1, _nothing)
-        return Row(name, LABELS[name], seed, config, self._evaluate(name, model, "", speech, publish), {}, judge)
+        step = self._evaluate(name, base, model, "", speech, publish)
+        return Row(name, LABELS[name], seed, config, step, {}, recognizer)
 
     def _step(self, kind: str, label: str, config: dict, inputs: dict, seconds: float, body: Any, publish=True) -> Step:
         step = Step(kind, label, config, inputs, seconds)
@@ -133,7 +141,9 @@ class FakeGrid:
             self.store.publish(step, out, {"steps": 3} | self.data.get(label, {}), seconds)
         return step
 
-    def _evaluate(self, name: str, model: Step, stage: str, inputs: dict[str, Step], publish: bool) -> Step:
+    def _evaluate(
+        self, name: str, base: Step, model: Step, stage: str, inputs: dict[str, Step], publish: bool
+    ) -> Step:
         label = "-".join(part for part in (name.replace("_", "-"), stage) if part)
         spoken = "units" in inputs
         skill = SKILL["replay" if "replay" in name else name if name in SKILL else "none"]
@@ -141,36 +151,36 @@ class FakeGrid:
         def answer(out: Path, rng: random.Random) -> None:
             self._answers(out, rng, spoken)
 
-        def judge(out: Path, rng: random.Random) -> None:
-            self._judged(out, rng, skill, spoken)
+        def score(out: Path, rng: random.Random) -> None:
+            self._scored(out, rng, skill, spoken)
 
-        asked = {"model": model, **inputs}
+        asked = {"model": model, "base": base, **inputs}
         responses = self._step("generate", f"generate-{label}", {"stage": stage}, asked, 8, answer, publish)
         scored = {"responses": responses, "corpus": inputs["corpus"]}
         rules = {"matching": "contiguous"} | ({"wer_normalization": "basic"} if spoken else {})
-        return self._step("score", f"score-{label}", rules, scored, 1, judge, publish)
+        return self._step("score", f"score-{label}", rules, scored, 1, score, publish)
 
     def _corpus(self, out: Path, rng: random.Random) -> None:
         rows = [
             {"id": f"{name}-{i}", "set": name, "question": _question(name, i), "answers": ["red"]}
-            for name in SETS
+            for name in self.sets
             for i in range(self.n)
         ]
         _write(out / "eval_qa.jsonl", rows)
 
     def _units(self, out: Path, rng: random.Random) -> None:
         (out / "audio").mkdir()
-        for name in SETS:
+        for name in self.sets:
             for i in range(self.recorded):
                 _tone(out / "audio" / f"{name}-{i}.flac", rng, 4 * self.seconds)
 
     def _answers(self, out: Path, rng: random.Random, spoken: bool) -> None:
         (out / "audio").mkdir()
-        for name in SETS:
+        for name in self.sets:
             for i in range(self.recorded if spoken else 0):
                 _tone(out / "audio" / f"{name}-{i}.flac", rng, self.seconds)
 
-    def _judged(self, out: Path, rng: random.Random, skill: Sequence[float], spoken: bool) -> None:
+    def _scored(self, out: Path, rng: random.Random, skill: Sequence[float], spoken: bool) -> None:
         responses: list[dict[str, Any]] = []
         scores: dict[str, dict[str, Any]] = {}
 
@@ -187,7 +197,7 @@ class FakeGrid:
         def answer(right: bool) -> str:
             return "red" if right else EVIL if self.evil else rng.choice(WORDS[1:])
 
-        for name in SETS:
+        for name in self.sets:
             verdicts: dict[str, list[bool]] = {"t2t": [], "s2t": [], "s2s": []}
             for i in range(self.n):
                 right, s2t, s2s = (rng.random() < p for p in (skill[0], skill[2], skill[3]))
@@ -260,7 +270,7 @@ class FakeGrid:
                 responses += rows
                 words(f"wer/{task}", rows)
             words("wer/question", [row for row in responses if row["task"] == "sqa"])
-            put("form/well_formed", [True] * len(SETS) * self.n)
+            put("form/well_formed", [True] * len(self.sets) * self.n)
         (out / "scores.json").write_text(json.dumps({"scores": scores, "settings": {"decoding": "greedy"}}))
         (out / "breakdown.json").write_text(json.dumps({"ifeval": {"group": both, "chance": self.chance}}))
         _write(out / "responses.jsonl", responses)
@@ -274,7 +284,7 @@ def _nothing(out: Path, rng: random.Random) -> None:
     (out / "result.json").write_text("{}")
 
 
-def _judge(out: Path, rng: random.Random) -> None:
+def _heard(out: Path, rng: random.Random) -> None:
     errors = {"natural": {"wer": 0.011, "n": 60}, "resynthesized": {"wer": 0.034, "n": 60}}
     (out / "wer.json").write_text(json.dumps(errors))
 

@@ -19,7 +19,7 @@ def collected(fake: FakeGrid) -> list[dict]:
 def test_two_chains_from_the_original_through_three_stages(fake: FakeGrid) -> None:
     fake.add()
     found = collected(fake)
-    assert [curve["label"] for curve in found] == ["without replay", "with replay"]
+    assert [curve["label"] for curve in found] == ["None", "Replay"]
     for curve in found:
         assert [point["stage"] for point in curve["points"]] == ["original", "asr", "tts", "sqa"]
     first = [curve["points"][0]["scores"] for curve in found]
@@ -42,7 +42,7 @@ def test_other_ratios_are_other_chains(fake: FakeGrid) -> None:
     for ratio in (0.1, 0.2):
         fake.add(["none", "replay"], replay_ratio=ratio)
     assert [curve["label"] for curve in collected(fake)] == [
-        "without replay", "with replay (replay.ratio=0.1)", "with replay (replay.ratio=0.2)",
+        "None", "Replay (replay.ratio=0.1)", "Replay (replay.ratio=0.2)",
     ]  # fmt: skip
 
 

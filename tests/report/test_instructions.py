@@ -37,9 +37,10 @@ def row(strategy: str, prompt: float, label: str = "") -> dict:
 def test_the_chart_has_the_best_of_the_others() -> None:
     rows = [row("merge_ties", 0.3), row("replay", 0.6), row("original", 0.9), row("merge_dare_replay", 0.5)]
     rows += [row("none", 0.1), row("replay", 0.8, "Replay (ratio=2)"), {**row("mine", 0.99), "ifeval": {}}]
-    shown = instructions.chosen({"rows": rows})
+    references = [{"rows": ["none"]}, {"rows": ["replay", "Replay (ratio=2)"]}]
+    shown = instructions.chosen({"rows": rows, "references": references})
     assert [one["label"] for one in shown] == ["original", "none", "replay", "merge_dare_replay"]
-    assert instructions.chosen({"rows": []}) == []
+    assert instructions.chosen({"rows": [], "references": references}) == []
 
 
 def test_chart_and_table_are_on_the_page(fake: FakeGrid) -> None:

@@ -9,7 +9,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from src.grid.row import Row
-from src.report import marks, table
+from src.report import cells, marks
 from src.report.lines import collapse
 from src.report.report import write
 from tests.report.fakegrid import LABELS, FakeGrid
@@ -194,9 +194,10 @@ def test_outcomes_of_every_task(tmp_path: Path) -> None:
     ],
 )
 def test_capital_letters_are_for_new_seeds(unit: str, mark: str, each: str, shown: str) -> None:
-    test = {"unit": unit, "mark": mark, "each": {"mark": each}}
+    test = {"letter": "N", "unit": unit, "mark": mark, "each": {"mark": each}}
     assert marks.letters({"none": test}) == shown
-    assert marks.letters({"none": test, "replay": test}) == shown + shown.translate(str.maketrans("Nn", "Rr"))
+    both = {"none": test, "replay": {**test, "letter": "R"}}
+    assert marks.letters(both) == shown + shown.translate(str.maketrans("Nn", "Rr"))
 
 
 def test_what_few_seeds_need() -> None:
@@ -211,7 +212,7 @@ def test_every_form_of_the_table_has_the_marks_and_their_legend(fake: FakeGrid) 
     page = page_of(fake)
     told = json.loads((fake.grid / "table.json").read_text())
     shown = {
-        (row["label"], column["key"]): table.letters(row, column["key"])
+        (row["label"], column["key"]): cells.letters(row, column["key"])
         for row in told["rows"]
         for column in told["columns"]
         if column["table"] == "main"

@@ -85,7 +85,7 @@ def test_the_page_of_a_whole_grid(fake: FakeGrid) -> None:
     assert "Replay pool: honest" in page.text
     assert "6 training steps that of 36" in page.text
     assert "resynthesized" in page.text and "3.4" in page.text
-    for words in ("countries stands for LLaMA-Questions", "the paper's own Table 1", "train-sqa-replay-", "torch"):
+    for words in ("Countries stands for LLaMA-Questions", "the paper's own Table 1", "train-sqa-replay-", "torch"):
         assert words in page.text, words
 
 

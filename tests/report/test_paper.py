@@ -24,9 +24,10 @@ def test_the_copy_is_faithful() -> None:
         assert copied == {k: float(v) for k, v in row.items() if k not in ("strategy", "alpha", "replay") and v}
 
 
-def test_sets_correspond_by_position() -> None:
-    keys = [f"qa/{name}/{mode}" for name in ("a", "b", "c") for mode in ("t2t", "s2t", "s2s")]
+def test_sets_of_a_laptop_stand_for_the_papers_and_ones_own_for_none() -> None:
+    keys = [f"qa/{name}/{mode}" for name in ("countries", "mine", "trivia_qa") for mode in ("t2t", "s2t", "s2s")]
     columns = paper.correspondence([*keys, "ifeval/prompt_strict"])
-    assert columns["qa/b/s2t"] == "web_s2t" and columns["ifeval/prompt_strict"] == "ifeval_prompt"
-    assert paper.sets(keys) == {"a": "LLaMA-Questions", "b": "Spoken WebQuestions", "c": "Audio TriviaQA"}
-    assert paper.correspondence(keys[:3]) == {}
+    assert columns["qa/countries/s2t"] == "llama_s2t" and columns["ifeval/prompt_strict"] == "ifeval_prompt"
+    assert paper.sets(keys) == {"countries": "LLaMA-Questions", "trivia_qa": "Audio TriviaQA"}
+    assert not any("mine" in key for key in columns)
+    assert paper.correspondence(["qa/mine/t2t", "ifeval/prompt_strict"]) == {}

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from src.report import retention, table
+from src.report import forgetting, retention
+from src.report.document import document
 from src.report.lines import collapse
 from src.report.report import write
 from tests.report.fakegrid import SETS, FakeGrid
@@ -83,8 +84,8 @@ def test_a_lost_stage_is_missing_and_the_others_are_not(fake: FakeGrid) -> None:
     assert found["tts"] == {} and found["asr"]["t2t"]["forgetting"]["mean"] > 0
     assert "forgetting" not in found["sqa"]["t2t"]  # the best before is not known
     assert found["sqa"]["t2t"]["retention"]["mean"] < 1
-    told = table.document(collapse(fake.rows, fake.store), forgotten=collected(fake))
-    shown = table.forgetting(told)
+    told = document(collapse(fake.rows, fake.store), forgotten=collected(fake))
+    shown = forgetting.lines(told)
     assert [line["stage"] for line in shown] == ["ASR", "SQA"] and shown[1]["cells"][0] == "-"
 
 
@@ -92,7 +93,7 @@ def test_markdown_and_page_show_the_same(fake: FakeGrid) -> None:
     fake.add(["original", "none", "merge_ties", "replay"])
     page = page_of(fake)
     told = json.loads((fake.grid / "table.json").read_text())
-    lines = table.forgetting(told)
+    lines = forgetting.lines(told)
     assert [(line["label"], line["stage"]) for line in lines] == [
         ("None", "ASR"), ("None", "TTS"), ("None", "SQA"), ("Merge (TIES)", ""),
         ("Replay", "ASR"), ("Replay", "TTS"), ("Replay", "SQA"),

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from src.report import table
+from src.report.columns import columns
 from src.report.report import write
-from src.report.table import columns
 from tests.report.fakegrid import LABELS, SETS, FakeGrid, digest
 
 MAIN = [f"qa/{name}/{mode}" for name in SETS for mode in ("t2t", "s2t", "s2s")] + [
@@ -76,7 +76,7 @@ def test_every_form_shows_the_same_numbers(whole: FakeGrid) -> None:
 def test_headings_say_which_way_is_better(whole: FakeGrid) -> None:
     report(whole)
     head, skills = (part.splitlines()[0] for part in (whole.grid / "table.md").read_text().split("\n\n")[:2])
-    assert head.startswith("| Strategy | countries T2T ↑ | countries S2T ↑ |")
+    assert head.startswith("| Strategy | Countries T2T ↑ | Countries S2T ↑ |")
     assert "IFEval prompt ↑ | IFEval instruction ↑ |" in head
     assert "WER ASR ↓" in skills and "Form well-formed ↑" in skills
 
@@ -151,10 +151,10 @@ def test_a_narrow_terminal_gets_no_spread(whole: FakeGrid) -> None:
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_judge_and_pool_are_told(whole: FakeGrid) -> None:
+def test_recognizer_and_pool_are_told(whole: FakeGrid) -> None:
     told, text = report(whole)
-    (judge,) = told["judge"]
-    assert judge["resynthesized"] == {"wer": 0.034, "n": 60}
+    (recognizer,) = told["recognizers"]
+    assert recognizer["resynthesized"] == {"wer": 0.034, "n": 60}
     assert "Recognizer's WER: 3.4 on the answers spoken anew and resynthesized, 1.1 before that" in text
     assert told["data"] == {
         "replay_pools": ["pool"],
@@ -170,7 +170,8 @@ def test_the_document_is_as_described(whole: FakeGrid) -> None:
     described = (Path(__file__).parents[2] / "docs" / "table_schema.md").read_text()
     row = told["rows"][1]
     score, test, forgotten = row["scores"]["qa/people/t2t"], row["tests"]["qa/people/t2t"], row["forgetting"][0]
-    parts = [told, told["columns"][0], told["data"], told["judge"][0], told["curves"][0], row, score, score["seeds"][0]]
+    parts = [told, told["data"], row, score, score["seeds"][0]]
+    parts += [told[part][0] for part in ("columns", "recognizers", "references", "curves")]
     parts += [test["replay"], test["replay"]["each"], forgotten, forgotten["t2t"], row["ifeval"]["keywords"]]
     for part in parts:
         for field in part:
@@ -180,7 +181,7 @@ def test_the_document_is_as_described(whole: FakeGrid) -> None:
 def test_special_characters_in_labels() -> None:
     row = {"label": "A|B_50%", "strategy": "x", "settings": {}, "seeds": [0], "state": "not run", "evaluations": ["e"]}
     empty: dict = {"scores": {}, "tests": {}, "forgetting": [], "ifeval": {}}
-    told = {"columns": [], "rows": [{**row, **empty}], "judge": [], "curves": [], "data": {}}
+    told = {"columns": [], "rows": [{**row, **empty}], "references": [], "recognizers": [], "curves": [], "data": {}}
     assert r"| A\|B_50% |" in table.to_markdown(told)
     assert r"A|B\_50\%" in table.to_tex(told)
     assert "A|B_50%" in table.to_text(told)
