@@ -194,7 +194,7 @@ def test_evaluation_lists(published: Published, units: Path) -> None:
         assert row.keys() == {"id", "set", "question"}
         assert row["question"]["units"] == whole[row["question"]["text"]]["units"]
     assert [row["text"] for row in jsonl.read(units / "eval_asr.jsonl")] == READ[:3]
-    kept = published.settings.utterances("eval_qa")[0]["keep_audio"]
+    kept = published.shards("eval_qa")[0].config.keep_audio
     assert kept == 4 and len(list((units / "audio").glob("*.flac"))) == 5
     same = read_audio(units / "audio" / "q-1.flac")
     np.testing.assert_allclose(same, read_audio(Path(published.rows("asr")[1]["audio"])), atol=1e-4)
