@@ -121,7 +121,7 @@ def text_words(writer: Writer, lists: Sequence[Sequence[Turns]]) -> list[str]:
 
 
 def write(settings: ClosedDomain, out: Path) -> dict[str, Any]:
-    """Write every list of the corpus into `out` (the files are described in docs/artifacts.md); returns their counts."""
+    """Write every list of the corpus into `out` (docs/artifacts.md describes the files); returns their counts."""
     writer = Writer(settings)
 
     rng = writer.generator("evaluation")

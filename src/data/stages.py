@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from src.data import jsonl, prompts
-from src.data.units import Units
+from src.data.unit_format import Units
 
 STAGES = ("asr", "tts", "sqa")
 Conversation = list[dict[str, str]]

@@ -20,7 +20,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from src.data import jsonl, prompts
 from src.data.draw import first_of_each_set
-from src.data.units import Units
+from src.data.unit_format import Units
 from src.evaluate import ifeval
 from src.evaluate.generate import Decoding, generate, stop_tokens
 from src.model import difference

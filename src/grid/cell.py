@@ -16,7 +16,7 @@ from src.evaluate import task_files
 from src.evaluate.harness import SEEDS
 from src.grid.errors import ConfigError
 from src.grid.step import Step
-from src.speech.pretrained import LISTS, PretrainedSpeech
+from src.speech.published_settings import LISTS, PretrainedSpeech
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 STAGES = ("asr", "tts", "sqa")

@@ -16,7 +16,7 @@ from src.data import jsonl, prompts
 from src.grid.cell import Row
 from src.grid.step import Step, closure
 from src.grid.store import Store
-from src.model.hub import REPOSITORY
+from src.model.hub_files import REPOSITORY
 from src.report.lines import Line, scores_of
 from src.report.table import columns, percent
 

@@ -8,9 +8,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, MllamaForCausalLM
 
 from src.model import theta_zero
-from src.model.backbone import Checkpoint
+from src.model.checkpoint import Checkpoint
 from src.model.settings import PublishedModel
-from tests.model.test_backbone import IDS, VOCABULARY, save_tokenizer, vision_model
+from tests.model.test_text_part import IDS, VOCABULARY, save_tokenizer, vision_model
 
 CONFIG: dict[str, Any] = {
     "revision": None,

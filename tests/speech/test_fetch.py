@@ -19,12 +19,12 @@ from transformers import HubertConfig, HubertModel, Wav2Vec2FeatureExtractor
 
 from src.data import jsonl
 from src.grid.typed import typed
-from src.model import hub
+from src.model import hub_files
 from src.speech import kmeans, load
 from src.speech.audio import read_audio, write_audio
 from src.speech.code_hifigan import load_vocoder
 from src.speech.kmeans import fit_centroids
-from src.speech.pretrained import CodeHifiGanSettings, QuantizerSettings, SpeechT5Settings
+from src.speech.published_settings import CodeHifiGanSettings, QuantizerSettings, SpeechT5Settings
 from src.speech.speecht5 import load_synthesizer
 from src.steps.pretrained import (
     Pretrained,
@@ -97,7 +97,7 @@ def test_from_an_address(components: Path, tmp_path: Path, monkeypatch: pytest.M
         asked.append((url, folder))
         return components / {"xlsr2_1b_v2.pt": "encoder.pt", "kmeans_10k.npy": "kmeans.npy"}[url.split("/")[-1]]
 
-    monkeypatch.setattr(hub, "download", download)
+    monkeypatch.setattr(hub_files, "download", download)
     urls = {"model": f"{address}xlsr2_1b_v2.pt", "centroids": f"{address}kmeans_10k.npy"}
     summary = run(encoder(components, **urls), tmp_path / "encoder")
     assert asked == [(url, tmp_path / "encoder-work" / "downloads") for url in urls.values()]

@@ -19,8 +19,8 @@ from transformers import (
     SpeechT5Tokenizer,
 )
 
-from src.speech.pretrained import SpeechT5Settings
 from src.speech.protocols import Synthesizer
+from src.speech.published_settings import SpeechT5Settings
 from src.speech.speecht5 import SpeechT5Synthesizer, load_synthesizer, read_xvector, split_text
 
 TEXTS = [

@@ -18,13 +18,13 @@ from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from src.data import jsonl
 from src.data.settings import ClosedDomain
-from src.data.units import Units
+from src.data.unit_format import Units
 from src.evaluate.responses import Listener
 from src.grid.step import Step
 from src.grid.typed import typed
 from src.speech import gather, load, utterances
 from src.speech.audio import read_audio, write_audio
-from src.speech.pretrained import LISTS, PretrainedSpeech
+from src.speech.published_settings import LISTS, PretrainedSpeech
 from src.speech.settings import SynthesizerConfig
 from src.speech.speecht5 import SpeechT5Synthesizer
 from src.speech.synthesizer import make_synthesizer

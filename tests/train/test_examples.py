@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 
 from src.data import jsonl, prompts
 from src.data.stages import EXAMPLES, text_pool
-from src.data.units import Units
+from src.data.unit_format import Units
 from src.grid.context import Context, read_progress
 from src.model.chat import IGNORE, Chat, Example
 from src.train import examples
