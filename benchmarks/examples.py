@@ -19,7 +19,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from src.data import jsonl
-from src.data.units import Units
+from src.data.unit_format import Units
 from src.grid.context import Context
 from src.model.tokenizer import BOS, CHAT_TEMPLATE, EOT, extend_with_units
 from src.train import examples

@@ -19,7 +19,7 @@ from src.grid.typed import typed, unknown
 from src.machine.settings import Expected, Gpu
 from src.merge.methods import Merging
 from src.model.settings import PublishedModel, ScratchModel
-from src.speech.pretrained import PretrainedSpeech
+from src.speech.published_settings import PretrainedSpeech
 from src.speech.settings import FittedSpeech
 from src.stages import Stage
 from src.train.methods import Method, made_of

@@ -20,10 +20,10 @@ from hydra.errors import CompactHydraException
 
 from launchers.states import find_grid
 from src.grid.arguments import command_parser
-from src.grid.row import Row
 from src.grid.errors import ConfigError
 from src.grid.files import permit_as
 from src.grid.plan import Plan
+from src.grid.row import Row
 from src.grid.step import Step
 from src.grid.store import Store
 from src.report import card

@@ -16,14 +16,13 @@ from src.config import Cell
 from src.data.replay import Replay
 from src.data.settings import ClosedDomain, PublishedData
 from src.evaluate import task_files
-from src.evaluate.settings import any_spoken
-from src.evaluate.tasks import TASKS
+from src.evaluate.tasks import TASKS, any_spoken
 from src.grid.errors import ConfigError
 from src.grid.row import Row
 from src.grid.step import Step
 from src.grid.typed import typed
 from src.model.settings import ScratchModel
-from src.speech.pretrained import LISTS, PretrainedSpeech
+from src.speech.published_settings import LISTS, PretrainedSpeech
 from src.speech.settings import FittedSpeech
 from src.stages import SETS, TEXT, Stage, before
 from src.steps.backbone import Backbone

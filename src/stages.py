@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from src.checks import require
 from src.data import jsonl, prompts
 from src.data.replay import Replay
-from src.data.units import Units
+from src.data.unit_format import Units
 from src.grid.errors import ConfigError
 from src.grid.typed import typed
 from src.model.settings import Adapter

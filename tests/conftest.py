@@ -81,7 +81,7 @@ def tiny_units(tmp_path_factory: pytest.TempPathFactory, tiny_corpus: Path) -> P
     import random
 
     from src.data import jsonl
-    from src.data.units import Units
+    from src.data.unit_format import Units
 
     out = tmp_path_factory.mktemp("units")
     Units(frame_rate=50.0, clusters=12, repeats=False).write(out)

@@ -30,7 +30,7 @@ from tests.contexts import Recorded
 from tests.evaluate.conftest import UNITS, learn_by_heart, take_apart
 from tests.merge.conftest import save_stage
 from tests.model.folding import folded
-from tests.model.test_backbone import load_all
+from tests.model.test_text_part import load_all
 
 TALKS = [
     ("what is capital one", "paris"),

@@ -17,7 +17,7 @@ from src.grid.store import Store
 from src.speech.settings import SynthesizerConfig
 from src.speech.synthesizer import make_synthesizer
 from tests.data.published_files import magpie_row, make_everything, overrides
-from tests.model.test_backbone import save_tokenizer, vision_model
+from tests.model.test_text_part import save_tokenizer, vision_model
 from tests.speech.published_components import command_line, make_components, spoken_by, train_whisper
 
 ROOT = Path(__file__).parents[1]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from src.data.settings import PublishedData
 from src.evaluate.question_sets import SETS
-from src.model import hub
+from src.model import hub_files
 
 REFERENCE = re.compile(r"hf://datasets/(?P<repository>[^@]+)@(?P<revision>[0-9a-f]{40})/(?P<file>.+)")
 
@@ -70,7 +70,7 @@ def fetch(download: Download) -> Path:
     Raises ValueError, one line that says what to do, if they cannot be had.
     """
     try:
-        folder = hub.snapshot(download.repository, download.patterns, download.revision, "dataset")
+        folder = hub_files.snapshot(download.repository, download.patterns, download.revision, "dataset")
     except ValueError as error:
         raise ValueError(f"{error}, or name a copy by {download.setting}") from error
     missing = [pattern for pattern in download.patterns if not any(folder.glob(pattern))]

@@ -15,7 +15,7 @@ from src.grid.plan import Plan
 from src.grid.step import canonical
 from src.machine.finding import Finding, no, note, ok, unknown
 from src.machine.sources import INDEX, Source
-from src.model.hub import ADDRESS, REPOSITORY, fetching, page
+from src.model.hub_files import ADDRESS, REPOSITORY, fetching, page
 
 TIMEOUT = 5.0
 """Seconds that an answer may take."""

@@ -109,7 +109,7 @@ def _source(setting: str, where: str, revision: str | None = None, **more: Any) 
 def _model(model: Mapping[str, Any]) -> list[Source]:
     if model["name"] != "pretrained":
         return []
-    from src.model.backbone import WANTED, check
+    from src.model.text_part import WANTED, check
 
     return [_source("model.pretrained", model["pretrained"], model["revision"], patterns=tuple(WANTED), check=check)]
 

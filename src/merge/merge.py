@@ -52,7 +52,7 @@ def merge(
     import torch
 
     from src.model import difference
-    from src.model.backbone import Checkpoint
+    from src.model.checkpoint import Checkpoint
 
     check(config)
     roles = dict.fromkeys([*config["models"], *([config["base_model"]] if config["base_model"] is not None else [])])

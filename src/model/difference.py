@@ -28,7 +28,7 @@ import torch
 from safetensors import safe_open
 
 from src.model.adapter import ADAPTER, FULL, LORA, PREFIX, SETTINGS
-from src.model.backbone import SHARD_BYTES, Checkpoint, Writer, copy_settings, replace
+from src.model.checkpoint import SHARD_BYTES, Checkpoint, Writer, copy_settings, replace
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

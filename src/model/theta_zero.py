@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import AutoTokenizer
 
-from src.model import backbone
+from src.model import text_part
 from src.model.chat import Chat
 from src.model.settings import PublishedModel
 from src.model.vocabulary import extend
@@ -30,9 +30,9 @@ def write(settings: PublishedModel, units: int, out: Path, context: "Context") -
     plain = context.work / "plain"
     shutil.rmtree(plain, ignore_errors=True)
     try:
-        source = backbone.fetch(settings.pretrained, settings.revision)
+        source = text_part.fetch(settings.pretrained, settings.revision)
         context.report(done=0, total=2)
-        written = backbone.write(source, plain)
+        written = text_part.write(source, plain)
     except ValueError as error:
         raise ValueError(f"model.pretrained: {error}") from error
     agree(plain, settings.architecture or {})

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-from src.model.backbone import SHARD_BYTES, Checkpoint, copy_settings, replace
+from src.model.checkpoint import SHARD_BYTES, Checkpoint, copy_settings, replace
 from src.model.tokenizer import PAD, extend_with_units
 
 EMBEDDINGS, HEAD = "model.embed_tokens.weight", "lm_head.weight"

@@ -17,7 +17,7 @@ from src.data import jsonl, prompts
 from src.grid.row import Row
 from src.grid.step import Step, closure
 from src.grid.store import Store
-from src.model.hub import REPOSITORY
+from src.model.hub_files import REPOSITORY
 from src.report import curves
 from src.report.cells import percent
 from src.report.columns import HARNESS, columns, glossary, heading

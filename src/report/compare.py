@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from src.grid.cell import Row
 from src.grid.errors import ConfigError
+from src.grid.row import Row
 from src.report.lines import Variant, variants
 
 DEFAULT = ("none", "replay")

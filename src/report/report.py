@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from src.grid.row import Row
 from src.grid.files import write_whole
 from src.grid.plan import Plan
+from src.grid.row import Row
 from src.grid.step import closure
 from src.grid.store import Store
 from src.report import curves, document, figure, instructions, marks, page, retention, table, track, tradeoff

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from src.grid.cell import Row
+from src.grid.row import Row
 
 TITLES = {
     "countries": "Countries",

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from src.grid.cell import Row
+from src.grid.row import Row
 from src.grid.step import closure
 
 ORIGINAL = "original"

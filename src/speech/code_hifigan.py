@@ -21,10 +21,10 @@ from transformers import SeamlessM4Tv2Config
 from transformers.models.seamless_m4t_v2.modeling_seamless_m4t_v2 import SeamlessM4Tv2CodeHifiGan
 
 from src.checks import require
-from src.model.hub import snapshot
-from src.speech.aligner import without_repeats
+from src.model.hub_files import snapshot
 from src.speech.batches import default_device
-from src.speech.pretrained import CodeHifiGanSettings
+from src.speech.published_settings import CodeHifiGanSettings
+from src.speech.units_of_words import without_repeats
 
 INDEX = "model.safetensors.index.json"
 PREFIX = "vocoder."
@@ -103,7 +103,7 @@ def load_vocoder(settings: CodeHifiGanSettings, device: torch.device | None = No
 
 def fetch(model: str, revision: str | None = None) -> Path:
     """The folder of a model with its configuration and the files that hold the vocoder, downloaded where it is no
-    folder. Raises ValueError as `hub.snapshot` does."""
+    folder. Raises ValueError as `hub_files.snapshot` does."""
     described = ["config.json", INDEX, "README.md"]
     files = weight_files(snapshot(model, described, revision))
     return snapshot(model, [*described, *files], revision)

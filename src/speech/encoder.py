@@ -25,7 +25,7 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, Wav2Vec2Co
 
 from src.speech.audio import SAMPLE_RATE, to_float32
 from src.speech.batches import by_length, default_device, within_memory
-from src.speech.pretrained import XLSR2_1B, EncoderSettings
+from src.speech.published_settings import XLSR2_1B, EncoderSettings
 from src.speech.weights import read_model
 
 _CONVOLUTION = r"(?:feature_extractor\.conv_layers|encoder_frontend\.feature_extractor\.layers)\.(\d+)"

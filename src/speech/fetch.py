@@ -1,7 +1,7 @@
 """Copies a published speech component into an artifact, so that no later step needs a network.
 
 The artifact holds settings.json {component: encoder | whisper | speecht5 | code_hifigan, the fields of its settings in
-`src.speech.pretrained`; of an encoder also centroids and clusters where they are published, of a vocoder the clusters
+`src.speech.published_settings`; of an encoder also centroids and clusters where they are published, of a vocoder the clusters
 of the units that it is to speak} and
 
     encoder       model/ (transformers, up to the layer), centroids.safetensors where they are published
@@ -25,11 +25,11 @@ from typing import TYPE_CHECKING, Any
 from safetensors.numpy import save_file
 
 from src.checks import require
-from src.model import hub
+from src.model import hub_files
 from src.speech import code_hifigan, folders, load
 from src.speech.folders import PICKLED, SAFE, Kind, matching
 from src.speech.load import CENTROIDS, HIFIGAN, MODEL, SETTINGS
-from src.speech.pretrained import CodeHifiGanSettings, EncoderSettings, SpeechT5Settings, WhisperSettings
+from src.speech.published_settings import CodeHifiGanSettings, EncoderSettings, SpeechT5Settings, WhisperSettings
 from src.speech.settings import full_names
 from src.speech.weights import read_model
 
@@ -73,13 +73,13 @@ class Sources:
     def taken(self, source: str, folder: Path, patterns: Sequence[str]) -> list[str]:
         """Note down the files of a folder that match `patterns`."""
         files = matching(folder, patterns)
-        self._note(source, hub.commit(folder), hub.licence(folder), {name: folder / name for name in files})
+        self._note(source, hub_files.commit(folder), hub_files.licence(folder), {name: folder / name for name in files})
         return files
 
     def file(self, reference: str, setting: str) -> Path:
         """A file by its path or its web address."""
         try:
-            path = hub.download(reference, self.work) if hub.ADDRESS.match(reference) else Path(reference).expanduser()
+            path = hub_files.download(reference, self.work) if hub_files.ADDRESS.match(reference) else Path(reference).expanduser()
         except ValueError as error:
             raise ValueError(f"{setting}: {error}") from error
         if path.is_file():
@@ -89,14 +89,14 @@ class Sources:
 
     def _note(self, source: str, commit: str | None, licence: str, files: Mapping[str, Path]) -> None:
         described = {
-            name: {"bytes": path.stat().st_size, "sha256": hub.sha256(path)} for name, path in sorted(files.items())
+            name: {"bytes": path.stat().st_size, "sha256": hub_files.sha256(path)} for name, path in sorted(files.items())
         }
         self.used.append({"source": source, "commit": commit, "licence": licence, "files": described})
 
 
 def _snapshot(setting: str, *arguments: Any) -> Path:
     try:
-        return hub.snapshot(*arguments)
+        return hub_files.snapshot(*arguments)
     except ValueError as error:
         raise ValueError(f"{setting}: {error}") from error
 
@@ -168,7 +168,7 @@ def speecht5(settings: SpeechT5Settings, sources: Sources, out: Path) -> None:
     folder, _ = sources.model(folders.HIFIGAN, settings.vocoder, settings.vocoder_revision, named)
     read_model(SpeechT5HifiGan, folder, named, settings.vocoder, dtype="auto").save_pretrained(out / HIFIGAN)
     reference = settings.xvectors
-    if Path(reference).expanduser().is_file() or not hub.REPOSITORY.fullmatch(reference):
+    if Path(reference).expanduser().is_file() or not hub_files.REPOSITORY.fullmatch(reference):
         path = sources.file(reference, "synthesizer.xvectors")
     else:
         path = sources.dataset(reference, XVECTORS, "synthesizer.xvectors")

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.data.units import Units
+from src.data.unit_format import Units
 from src.speech.audio import SAMPLE_RATE
 
 if TYPE_CHECKING:

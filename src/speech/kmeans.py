@@ -24,7 +24,7 @@ from src.speech import load
 from src.speech.audio import SAMPLE_RATE
 from src.speech.batches import Finished, default_device
 from src.speech.encoder import SpeechEncoder
-from src.speech.pretrained import QuantizerSettings
+from src.speech.published_settings import QuantizerSettings
 from src.speech.settings import full_names
 from src.speech.threads import one_thread
 

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.speech.pretrained import CodeHifiGanSettings, EncoderSettings, SpeechT5Settings, WhisperSettings
 from src.speech.protocols import Recognizer, Vocoder
+from src.speech.published_settings import CodeHifiGanSettings, EncoderSettings, SpeechT5Settings, WhisperSettings
 
 if TYPE_CHECKING:
     import torch

@@ -3,7 +3,7 @@
     synthesizer = load_synthesizer(SpeechT5Settings(xvectors="spkrec-xvect.zip"))
     audios = synthesizer.speak(["Paris is the capital of France.", "So it is."])
 
-SpeechT5 does not say when its words are spoken: `src.speech.whisper` and `src.speech.alignment` find out. Its weights
+SpeechT5 does not say when its words are spoken: `src.speech.whisper` and `src.speech.word_times` find out. Its weights
 are under the MIT license, and so are the x-vectors (dataset Matthijs/cmu-arctic-xvectors on the hub).
 """
 
@@ -21,7 +21,7 @@ from transformers import SpeechT5ForTextToSpeech, SpeechT5HifiGan, SpeechT5Token
 
 from src.speech.audio import Utterance
 from src.speech.batches import Finished, by_length, default_device, within_memory
-from src.speech.pretrained import SpeechT5Settings
+from src.speech.published_settings import SpeechT5Settings
 
 LONGEST = 20.0
 """Most mel frames for a token of text, transformers' own bound; what does not stop by itself is cut there."""

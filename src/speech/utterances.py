@@ -20,14 +20,14 @@ import numpy.typing as npt
 
 from src.data import jsonl, recordings
 from src.data.draw import first_of_each_set
-from src.data.units import Units
+from src.data.unit_format import Units
 from src.speech import load
-from src.speech.alignment import CannotAlign, FrameAligner, align
 from src.speech.audio import SAMPLE_RATE, Word, write_audio
 from src.speech.gather import COUNTS, FILES, join
 from src.speech.kmeans import extract_units
-from src.speech.pretrained import UtterancesConfig
+from src.speech.published_settings import UtterancesConfig
 from src.speech.settings import full_names
+from src.speech.word_times import CannotAlign, FrameAligner, align
 
 if TYPE_CHECKING:
     from src.grid.context import Context

@@ -16,7 +16,6 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from src.data import jsonl
-from src.speech.aligner import without_repeats
 from src.speech.audio import slices
 from src.speech.features import HOP_MS
 from src.speech.fitting import fit
@@ -25,6 +24,7 @@ from src.speech.quantizer import load_quantizer
 from src.speech.settings import VocoderConfig
 from src.speech.spectrogram import griffin_lim, log_mel
 from src.speech.threads import one_thread
+from src.speech.units_of_words import without_repeats
 
 if TYPE_CHECKING:
     from src.grid.context import Context

@@ -26,7 +26,7 @@ from transformers import (
 
 from src.speech.audio import Word, to_float32
 from src.speech.batches import Finished, by_length, default_device, within_memory
-from src.speech.pretrained import WhisperSettings
+from src.speech.published_settings import WhisperSettings
 
 
 class BatchedWhisper(WhisperForConditionalGeneration):

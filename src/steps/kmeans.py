@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.grid.step import Inputs, Step
-from src.speech.pretrained import QuantizerSettings
+from src.speech.published_settings import QuantizerSettings
 
 if TYPE_CHECKING:
     from src.grid.context import Context

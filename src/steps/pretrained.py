@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from src.grid.step import Inputs, Step
-from src.speech.pretrained import (
+from src.speech.published_settings import (
     CodeHifiGanSettings,
     EncoderSettings,
     PretrainedSpeech,

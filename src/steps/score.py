@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.evaluate.scoring import Scoring
-from src.evaluate.tasks import require_known
+from src.evaluate.tasks import any_spoken, require_known
 from src.grid.step import Inputs, Step
 
 if TYPE_CHECKING:
@@ -29,8 +29,7 @@ class Score(Step):
     @property
     def reads(self) -> tuple[str, ...]:
         """The rules that decide one of the scores: word errors are counted of spoken tasks alone."""
-        spoken = any(TASKS[task].spoken for task in self.tasks)
-        return ("matching", "wer_normalization") if spoken else ("matching",)
+        return ("matching", "wer_normalization") if any_spoken(self.tasks) else ("matching",)
 
     @property
     def label(self) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.grid.step import Inputs, Step
-from src.speech.pretrained import SPOKEN, PretrainedSpeech, UtterancesConfig
+from src.speech.published_settings import SPOKEN, PretrainedSpeech, UtterancesConfig
 
 if TYPE_CHECKING:
     from src.grid.context import Context

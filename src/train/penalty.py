@@ -16,7 +16,7 @@ from deepspeed.utils import safe_set_full_fp32_param, safe_set_local_fp32_param
 from safetensors import safe_open
 
 from src.model.adapter import PREFIX
-from src.model.backbone import Checkpoint
+from src.model.checkpoint import Checkpoint
 from src.train.methods import Method
 
 FISHER = "fisher.safetensors"

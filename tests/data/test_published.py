@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 from src.data import downloads, draw, jsonl, prompts, published, recordings
 from src.data.settings import PublishedData
 from src.evaluate import question_sets
+from src.grid.errors import ConfigError
 from src.grid.typed import typed
 from tests.data import published_files
 from tests.data.published_files import (

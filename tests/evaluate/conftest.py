@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from src.data import jsonl, prompts
-from src.data.units import Units
+from src.data.unit_format import Units
 from src.data.words import split_words
 from src.evaluate.tasks import TASKS
 from src.grid.step import Step

@@ -33,7 +33,7 @@ from src.model.settings import Adapter
 from src.train.loop import prepare
 from src.train.settings import Optimization
 from tests.conftest import TINY_ADAPTER, TINY_OPTIMIZATION
-from tests.model.test_backbone import OTHERS, plain_model
+from tests.model.test_text_part import OTHERS, plain_model
 
 LLAMA_8B = LlamaConfig(
     vocab_size=128256, hidden_size=4096, intermediate_size=14336, num_hidden_layers=32, num_attention_heads=32,

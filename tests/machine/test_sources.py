@@ -21,11 +21,11 @@ from src.machine.finding import Finding
 from src.machine.sources import sources
 from src.model import base
 from src.speech import fetch
-from src.speech.pretrained import PretrainedSpeech
+from src.speech.published_settings import PretrainedSpeech
 from tests.data import published_files
 from tests.data.published_files import make_everything, tone
-from tests.model.test_backbone import save_tokenizer, vision_model
 from tests.model.test_base import CONFIG
+from tests.model.test_text_part import save_tokenizer, vision_model
 from tests.speech.published_components import command_line, make_components, train_whisper
 
 CLUSTERS = 20

@@ -16,13 +16,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from src.merge.merge import recipe
 from src.merge.methods import METHODS
 from src.model import adapter, difference
-from src.model.backbone import Checkpoint
-from src.model.backbone import write as write_backbone
+from src.model.checkpoint import Checkpoint
 from src.model.settings import Adapter
+from src.model.text_part import write as write_backbone
 from src.model.vocabulary import extend
 from tests.conftest import TINY_ADAPTER
 from tests.model.folding import folded, save_folded
-from tests.model.test_backbone import load_all, plain_model
+from tests.model.test_text_part import load_all, plain_model
 
 ROOT = Path(__file__).parents[2]
 STAGES = ("asr", "tts", "sqa")

@@ -8,9 +8,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, MllamaForCausalLM
 
 from src.model import theta_zero
-from src.model.backbone import Checkpoint
+from src.model.checkpoint import Checkpoint
 from src.model.settings import PublishedModel
-from tests.model.test_backbone import IDS, VOCABULARY, save_tokenizer, vision_model
+from tests.model.test_text_part import IDS, VOCABULARY, save_tokenizer, vision_model
 
 CONFIG: dict[str, Any] = {
     "revision": None,
@@ -73,7 +73,7 @@ def test_the_template_says_the_same_date_every_day(tmp_path: Path, context: Any)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"architecture": {"hidden_size": 64}}, "model.architecture.hidden_size=64: the model that was fetched has 32"),
+        ({"architecture": {"model_type": "llama", "hidden_size": 64}}, "model.architecture.hidden_size=64: the model that was fetched has 32"),
         ({"text_tokens": 128257}, "model.text_tokens=128257: the tokenizer of .* has 300"),
         ({"pretrained": "nowhere"}, "^model.pretrained: nowhere is neither a folder nor the id of a hub repository"),
     ],

@@ -9,10 +9,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from src.model import vocabulary
-from src.model.backbone import Checkpoint, write
 from src.model.chat import Chat
+from src.model.checkpoint import Checkpoint
+from src.model.text_part import write
 from src.model.vocabulary import EMBEDDINGS, HEAD, extend
-from tests.model.test_backbone import (
+from tests.model.test_text_part import (
     IDS,
     OTHERS,
     VOCABULARY,

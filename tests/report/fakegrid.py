@@ -12,8 +12,8 @@ import numpy as np
 import soundfile
 
 from src.evaluate import statistics
-from src.grid.row import Row
 from src.grid.plan import Plan, make_plan
+from src.grid.row import Row
 from src.grid.step import Step
 from src.grid.store import Store
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from src.grid.cell import Row
 from src.grid.errors import ConfigError
+from src.grid.row import Row
 from src.report.compare import LETTERS, SUPERSCRIPTS, check_compare, references
 from src.report.lines import collapse
 from src.report.marks import collect

@@ -32,7 +32,7 @@ from transformers import (
 )
 from transformers.models.seamless_m4t_v2.modeling_seamless_m4t_v2 import SeamlessM4Tv2CodeHifiGan
 
-from src.speech.pretrained import SpeechT5Settings
+from src.speech.published_settings import SpeechT5Settings
 from src.speech.speecht5 import load_synthesizer
 from tests.speech.test_encoder import TINY as ENCODER
 from tests.speech.test_encoder import named

@@ -12,8 +12,8 @@ from src.speech import kmeans
 from src.speech.centroids import load_centroids
 from src.speech.encoder import load_encoder
 from src.speech.kmeans import NearestCentroid, extract_units, fit_centroids
-from src.speech.pretrained import EncoderSettings
 from src.speech.protocols import Quantizer
+from src.speech.published_settings import EncoderSettings
 from tests.speech.test_encoder import AUDIOS, LAYER, TINY, hidden_states, named
 from tests.speech.test_encoder import reference as reference
 

@@ -18,13 +18,13 @@ from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from src.data import jsonl
 from src.data.settings import ClosedDomain
-from src.data.units import Units
+from src.data.unit_format import Units
 from src.evaluate.listener import Listener
 from src.grid.step import Step
 from src.grid.typed import typed
 from src.speech import gather, load, utterances
 from src.speech.audio import read_audio, write_audio
-from src.speech.pretrained import LISTS, PretrainedSpeech
+from src.speech.published_settings import LISTS, PretrainedSpeech
 from src.speech.settings import SynthesizerConfig
 from src.speech.speecht5 import SpeechT5Synthesizer
 from src.speech.synthesizer import make_synthesizer
@@ -194,7 +194,7 @@ def test_evaluation_lists(published: Published, units: Path) -> None:
         assert row.keys() == {"id", "set", "question"}
         assert row["question"]["units"] == whole[row["question"]["text"]]["units"]
     assert [row["text"] for row in jsonl.read(units / "eval_asr.jsonl")] == READ[:3]
-    kept = published.settings.utterances("eval_qa")[0]["keep_audio"]
+    kept = published.shards("eval_qa")[0].config.keep_audio
     assert kept == 4 and len(list((units / "audio").glob("*.flac"))) == 5
     same = read_audio(units / "audio" / "q-1.flac")
     np.testing.assert_allclose(same, read_audio(Path(published.rows("asr")[1]["audio"])), atol=1e-4)

@@ -7,9 +7,9 @@ import torch
 
 from src.grid.errors import ConfigError
 from src.grid.typed import typed
-from src.speech.aligner import without_repeats
 from src.speech.quantizer import load_quantizer
 from src.speech.settings import VocoderConfig
+from src.speech.units_of_words import without_repeats
 from src.speech.vocoder import (
     GriffinLimVocoder,
     MelNetwork,

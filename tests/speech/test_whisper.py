@@ -19,8 +19,8 @@ from transformers import (
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 from transformers.models.whisper.generation_whisper import WhisperGenerationMixin
 
-from src.speech.pretrained import WhisperSettings
 from src.speech.protocols import Recognizer
+from src.speech.published_settings import WhisperSettings
 from src.speech.whisper import BatchedWhisper, WhisperRecognizer, load_whisper
 
 WORDS = ("the", "a", "lion", "tiger", "paris", "rome", "is", "in", "of", "what", "one", "two", "dog", "cat", "red")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from src.data import jsonl, prompts
-from src.data.units import Units
+from src.data.unit_format import Units
 from src.grid.context import Context, read_progress
 from src.model.chat import IGNORE, Chat, Example
 from src.stages import SETS

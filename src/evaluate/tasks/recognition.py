@@ -5,7 +5,7 @@ from itertools import islice
 from pathlib import Path
 
 from src.data import jsonl, prompts
-from src.data.units import Units
+from src.data.unit_format import Units
 from src.evaluate.asking import Asking, Sources
 from src.evaluate.scoring import Scoring
 from src.evaluate.tasks.task import Row, Scored, word_errors

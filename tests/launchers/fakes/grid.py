@@ -14,9 +14,9 @@ from launchers.grid import freeze, point_latest
 from launchers.sent import Sent
 from launchers.slurm.settings import Settings
 from launchers.submission import submit
-from src.grid.row import Row
 from src.grid.execute import execute, failure_file
 from src.grid.plan import Plan, make_plan
+from src.grid.row import Row
 from src.grid.step import Step, closure
 from src.grid.store import Store
 from tests.grid.toys import toy, toy_row

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from src.speech.aligner import WordAligner, without_repeats
 from src.speech.audio import Word
+from src.speech.units_of_words import WordAligner, without_repeats
 
 
 def test_words_own_the_frames_from_their_start() -> None:

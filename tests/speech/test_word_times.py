@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.data import prompts
-from src.speech.alignment import SHORTEST, CannotAlign, FrameAligner, align, align_all, letters
 from src.speech.audio import SAMPLE_RATE, Utterance, Word
-from src.speech.pretrained import AlignmentSettings
 from src.speech.protocols import Aligner
+from src.speech.published_settings import AlignmentSettings
 from src.speech.settings import SynthesizerConfig
 from src.speech.synthesizer import make_synthesizer
+from src.speech.word_times import SHORTEST, CannotAlign, FrameAligner, align, align_all, letters
 
 SENTENCES = (
     "the baker from brussels has seven yellow elephants",

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.data import jsonl
-from src.data.units import Units
-from src.speech.aligner import WordAligner
+from src.data.unit_format import Units
 from src.speech.audio import write_audio
 from src.speech.quantizer import load_quantizer
 from src.speech.settings import SynthesizerConfig, UnitsConfig
 from src.speech.synthesizer import make_synthesizer
 from src.speech.threads import one_thread
+from src.speech.units_of_words import WordAligner
 
 if TYPE_CHECKING:
     from src.grid.context import Context

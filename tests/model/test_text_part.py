@@ -32,8 +32,9 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from src.model import backbone
-from src.model.backbone import INDEX, WEIGHTS, Checkpoint, fetch, replace, write
+from src.model import checkpoint, text_part
+from src.model.checkpoint import INDEX, WEIGHTS, Checkpoint, replace
+from src.model.text_part import fetch, write
 from src.model.tokenizer import CHAT_TEMPLATE
 
 VOCABULARY = 300
@@ -251,7 +252,7 @@ def test_vocabulary_projections_and_the_rest_are_files_of_their_own(tmp_path: Pa
     write(tmp_path / "vision", tmp_path / "out", shard_bytes=20_000)
     kinds = []
     for names in Checkpoint(tmp_path / "out").by_file().values():
-        kinds.append({next(i for i, g in enumerate(backbone.GROUPS) if g.search(name)) for name in names})
+        kinds.append({next(i for i, g in enumerate(checkpoint.GROUPS) if g.search(name)) for name in names})
     assert all(len(kind) == 1 for kind in kinds)
     assert set.union(*kinds) == {0, 1, 2}
     assert len(kinds) > 6
@@ -300,7 +301,7 @@ def test_memory_is_bounded_by_the_size_of_the_files_written(tmp_path: Path, monk
     largest = max(tensor.nbytes for tensor in vision_model(tmp_path / "vision").state_dict().values())
     files = [file.stat().st_size for file in (tmp_path / "vision").glob("*.safetensors")]
     counted = Counted()
-    monkeypatch.setattr(backbone, "safe_open", counted)
+    monkeypatch.setattr(checkpoint, "safe_open", counted)
     limit = largest + 10_000
     write(tmp_path / "vision", tmp_path / "out", shard_bytes=limit)
     assert counted.most_open == 1
@@ -443,11 +444,11 @@ def test_only_what_is_needed_is_downloaded() -> None:
         "chat_template.json", "generation_config.json", "original/consolidated.pth", "consolidated.safetensors",
         "pytorch_model-00001-of-00002.bin", "preprocessor_config.json", "README.md", "LICENSE.txt",
     ]  # fmt: skip
-    kept = list(filter_repo_objects(files, allow_patterns=backbone.WANTED))
+    kept = list(filter_repo_objects(files, allow_patterns=text_part.WANTED))
     assert kept == files[:6]
 
 
 def test_the_hub_s_client_and_transformers_are_imported_when_they_are_used() -> None:
-    code = "import sys, src.model.backbone; print([m for m in ('transformers', 'huggingface_hub') if m in sys.modules])"
+    code = "import sys, src.model.text_part; print([m for m in ('transformers', 'huggingface_hub') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -16,7 +16,7 @@ from src.grid.errors import ConfigError
 from src.grid.step import read
 from src.grid.typed import typed
 from src.speech import kmeans, load, utterances
-from src.speech.pretrained import (
+from src.speech.published_settings import (
     ALIGNED,
     LISTS,
     SEAMLESS,

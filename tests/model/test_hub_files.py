@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import pytest
 
-from src.model import hub
+from src.model import hub_files
 
 CONTENT = bytes(range(256)) * 40
 
@@ -51,30 +51,30 @@ def server() -> Iterator[str]:
 
 
 def test_a_file_is_downloaded_once(server: str, tmp_path: Path) -> None:
-    path = hub.download(f"{server}/whole.pt?download=true", tmp_path / "kept")
+    path = hub_files.download(f"{server}/whole.pt?download=true", tmp_path / "kept")
     assert path == tmp_path / "kept" / "whole.pt" and path.read_bytes() == CONTENT
-    assert hub.download(f"{server}/whole.pt?download=true", tmp_path / "kept") == path
+    assert hub_files.download(f"{server}/whole.pt?download=true", tmp_path / "kept") == path
     assert Handler.asked == [None]
-    assert hub.sha256(path) == hashlib.sha256(CONTENT).hexdigest()
+    assert hub_files.sha256(path) == hashlib.sha256(CONTENT).hexdigest()
 
 
 def test_what_was_cut_off_is_completed(server: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"/cut\.pt was cut off at 1000 bytes: start the step again"):
-        hub.download(f"{server}/cut.pt", tmp_path)
+        hub_files.download(f"{server}/cut.pt", tmp_path)
     assert not (tmp_path / "cut.pt").exists()
-    assert hub.download(f"{server}/cut.pt", tmp_path).read_bytes() == CONTENT
+    assert hub_files.download(f"{server}/cut.pt", tmp_path).read_bytes() == CONTENT
     assert Handler.asked == [None, "bytes=1000-"]
 
 
 def test_a_part_that_is_no_part_is_forgotten(server: str, tmp_path: Path) -> None:
     (tmp_path / "whole.pt.part").write_bytes(CONTENT + b"more")
-    assert hub.download(f"{server}/whole.pt", tmp_path).read_bytes() == CONTENT
+    assert hub_files.download(f"{server}/whole.pt", tmp_path).read_bytes() == CONTENT
 
 
 def test_what_cannot_be_had_says_what_to_do(server: str, tmp_path: Path) -> None:
     for url, reason in ((f"{server}/missing.pt", "404"), ("http://127.0.0.1:9/x.pt", "refused")):
         with pytest.raises(ValueError, match=rf"cannot be downloaded: .*{reason}.*curl -LO http") as raised:
-            hub.download(url, tmp_path)
+            hub_files.download(url, tmp_path)
         assert "\n" not in str(raised.value)
 
 
@@ -92,20 +92,20 @@ def test_the_remedy_without_a_network_fetches_what_is_wanted(tmp_path: Path, mon
     )
     for revision, kind, expected in options:
         with pytest.raises(ValueError, match=r"^some/thing is no folder .* with `hf download some/thing ") as raised:
-            hub.snapshot("some/thing", patterns, revision, kind)
+            hub_files.snapshot("some/thing", patterns, revision, kind)
         command = str(raised.value).split("`")[1]
         assert "'model*.safetensors'" in command, "no shell must expand it"
         assert shlex.split(command) == ["hf", "download", "some/thing", *expected, *included]
 
 
 def test_licenses_of_cards(tmp_path: Path) -> None:
-    assert hub.licence(tmp_path) == "not stated by its folder"
+    assert hub_files.licence(tmp_path) == "not stated by its folder"
     (tmp_path / "README.md").write_text("---\nlanguage: en\nlicense: cc-by-nc-4.0\ntags: [a]\n---\nlicense: of text\n")
-    assert hub.licence(tmp_path) == "cc-by-nc-4.0"
+    assert hub_files.licence(tmp_path) == "cc-by-nc-4.0"
     (tmp_path / "README.md").write_text("# A model\nlicense: MIT, it says\n")
-    assert hub.licence(tmp_path) == "not stated by its folder"
+    assert hub_files.licence(tmp_path) == "not stated by its folder"
 
 
 def test_commits_of_snapshots(tmp_path: Path) -> None:
-    assert hub.commit(tmp_path / "models--a--b" / "snapshots" / "0a1b") == "0a1b"
-    assert hub.commit(tmp_path) is None
+    assert hub_files.commit(tmp_path / "models--a--b" / "snapshots" / "0a1b") == "0a1b"
+    assert hub_files.commit(tmp_path) is None

@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 
 from src.data import jsonl
-from src.data.units import Units
+from src.data.unit_format import Units
 from src.grid.errors import ConfigError
 from src.grid.typed import typed
 from src.speech.audio import read_audio
 from src.speech.quantizer import load_quantizer
 from src.speech.settings import UnitsConfig
-from src.speech.units import speak_corpus
+from src.speech.spoken_corpus import speak_corpus
 from tests.speech.conftest import PHRASES, quiet_context
 
 
