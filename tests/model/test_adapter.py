@@ -79,3 +79,88 @@ def test_nothing_to_train_is_an_error(tiny_base: Path) -> None:
     config = Adapter(**{**TINY_ADAPTER, "full_modules": ["wte"], "full_last_layers": 0})
     with pytest.raises(ValueError, match="wte"):
         adapter.trainable(tiny_base, None, config, seed=0)
+
+
+LORA_ALONE = {"full_modules": [], "full_projections": [], "full_last_layers": 0}
+
+
+def moved(model: PeftModel, by: float) -> PeftModel:
+    """The model with every trained parameter moved."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(by)
+    return model
+
+
+def test_lora_alone_leaves_every_other_weight_the_bases(tiny_base: Path, tmp_path: Path) -> None:
+    model = moved(adapter.trainable(tiny_base, None, Adapter(**TINY_ADAPTER | LORA_ALONE), seed=1), 0.1)
+    assert all("lora_" in name for name, p in model.named_parameters() if p.requires_grad)
+    adapter.save(model, tmp_path)
+    assert load_file(tmp_path / "full.safetensors") == {}
+    changed = difference.changed_keys(tiny_base, tmp_path)
+    assert changed == sorted(f"model.layers.{i}.self_attn.{p}_proj.weight" for i in (0, 1) for p in "qkv")
+    ids = torch.arange(24).reshape(2, 12)
+    expected = model.eval()(ids).logits
+    torch.testing.assert_close(difference.load(tiny_base, tmp_path)(ids).logits, expected, rtol=1e-4, atol=1e-5)
+    again = adapter.trainable(tiny_base, tmp_path, Adapter(**TINY_ADAPTER | LORA_ALONE), seed=2).eval()
+    assert torch.equal(again(ids).logits, expected)
+
+
+def test_full_modules_of_earlier_stages_are_kept(tiny_base: Path, stage: Path, tmp_path_factory: Any) -> None:
+    """A chain of three stages, the second and third with fewer modules in full than the one before."""
+    ids, before = torch.arange(24).reshape(2, 12), load_file(stage / "full.safetensors")
+    previous = stage
+    for number, fewer in enumerate(({"full_modules": ["lm_head"], "full_last_layers": 0}, LORA_ALONE)):
+        out = tmp_path_factory.mktemp(f"stage{number}")
+        model = adapter.trainable(tiny_base, previous, Adapter(**TINY_ADAPTER | fewer), seed=2)
+        full = [name for name, p in model.named_parameters() if p.requires_grad and "lora_" not in name]
+        assert [name.removeprefix(adapter.PREFIX) for name in full] == (["lm_head.weight"] if number == 0 else [])
+        adapter.save(moved(model, 0.1), out, previous)
+        expected = model.eval()(ids).logits
+        torch.testing.assert_close(difference.load(tiny_base, out)(ids).logits, expected, rtol=1e-4, atol=1e-5)
+        previous = out
+    after = load_file(previous / "full.safetensors")
+    assert after.keys() == before.keys()
+    assert [name for name in after if not torch.equal(after[name], before[name])] == ["lm_head.weight"]
+
+
+def test_a_stage_may_have_another_dropout_and_more_in_full(tiny_base: Path, stage: Path, tmp_path: Path) -> None:
+    other = Adapter(**TINY_ADAPTER | {"dropout": 0.25, "full_last_layers": 2})
+    model = adapter.trainable(tiny_base, stage, other, seed=2)
+    rates = {module.p for name, module in model.named_modules() if "lora_dropout.default" in name}
+    assert rates == {0.25}
+    out = tmp_path / "next"
+    out.mkdir()
+    adapter.save(model, out, stage)
+    assert len(load_file(out / "full.safetensors")) == len(load_file(stage / "full.safetensors")) + 3
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("r", 8, "r is 8; it must be the previous stage's 4"),
+        ("alpha", 3, "alpha is 3; it must be the previous stage's 2"),
+        ("target_modules", ["v_proj", "k_proj"], r"target_modules is \['k_proj', 'v_proj'\]; .* \['k_proj', 'q_proj'"),
+    ],
+)
+def test_the_form_of_the_adapter_stays(tiny_base: Path, stage: Path, name: str, value: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}") as raised:
+        adapter.trainable(tiny_base, stage, Adapter(**TINY_ADAPTER | {name: value}), seed=2)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("r", 0, "r is 0; it must be greater than 0"),
+        ("alpha", -1, "alpha is -1; it must be greater than 0"),
+        ("dropout", 1.0, "dropout is 1.0; it must be at least 0 and below 1"),
+        ("target_modules", ["wq"], "target_modules is 'wq'; it must be out of q_proj"),
+        ("full_projections", ["wq"], "full_projections is 'wq'; it must be out of q_proj"),
+        ("full_last_layers", -1, "full_last_layers is -1; it must be at least 0"),
+    ],
+)
+def test_wrong_settings_are_named(name: str, value: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}"):
+        Adapter(**TINY_ADAPTER | {name: value})

@@ -19,6 +19,8 @@ from src.model.settings import Adapter
 from src.train import loss as losses
 from src.train.batches import micro_batches
 from src.train.loss import ResponseLoss, prepare
+from src.train.methods import Role
+from src.train.methods import method as method_of
 from src.train.settings import Optimization
 from tests.conftest import TINY_ADAPTER, TINY_OPTIMIZATION
 
@@ -164,3 +166,50 @@ def test_every_rank_has_as_many_micro_batches_and_every_example_is_in_one(
     assert all(len(part) <= (micro or len(batch)) for share in shares for part in share)
     assert micro is not None or len(shares[0]) == 1
     assert all(shares[0])
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"lr": 0}, "lr is 0; it must be greater than 0"),
+        ({"epochs": 0}, "epochs is 0; it must be greater than 0"),
+        ({"max_grad_norm": 0.0}, "max_grad_norm is 0.0; it must be greater than 0"),
+        ({"ranks": 0}, "ranks is 0; it must be greater than 0"),
+        ({"max_length": -1}, "max_length is -1; it must be greater than 0"),
+        ({"warmup_ratio": 1.5}, "warmup_ratio is 1.5; it must be between 0 and 1"),
+        ({"weight_decay": -1}, "weight_decay is -1; it must be at least 0"),
+        ({"betas": [0.9]}, r"betas is \[0.9\]; it must be two numbers"),
+        ({"batch_size": 4}, r"batch_size and batch_tokens is \[4, 256\]; it must be one positive number and one null"),
+        ({"micro_batch_size": 0}, "micro_batch_size is 0; it must be greater than 0, or null"),
+        ({"attention": "flash"}, "attention is 'flash'; it must be one of sdpa, eager, flash_attention_2"),
+        ({"deepspeed": {"optimizer": {}}}, r"deepspeed.optimizer is \{\}; it must be left out"),
+    ],
+)
+def test_wrong_settings_are_named(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}"):
+        Optimization(**TINY_OPTIMIZATION | changed)
+
+
+def test_a_method_has_its_loss_on_its_own_rows_alone(tiny_base: Path) -> None:
+    """Of three rows the first has the cross-entropy, the second both losses, the third the method's alone."""
+    method = method_of("distill", {"weight": 2.0, "temperature": 1.0, "ratio": 0.0})
+    ids, labels = (tensor[1:] for tensor in batch())
+    roles = torch.tensor([Role.CROSS_ENTROPY, Role.BOTH, Role.METHOD])
+    teacher = adapter.load_base(tiny_base).eval()
+    plain = prepared(tiny_base).eval()
+    with torch.no_grad():
+        plain.model.get_base_model().lm_head.weight.add_(0.05)  # type: ignore[operator, union-attr]
+        plain.model.get_base_model().lm_head.weight[:20].add_(0.5)  # type: ignore[operator, union-attr]
+    whole = ResponseLoss(plain.model, method=method, teacher=teacher)
+    loss, expected, own = whole(ids, labels, roles), 0.0, 0.0
+    for row, role in enumerate(roles.tolist()):
+        if role & Role.CROSS_ENTROPY:
+            expected += plain(ids[row : row + 1], labels[row : row + 1]).item()
+        if role & Role.METHOD:
+            kept = labels[row, 1:] != IGNORE
+            ours, theirs = (m(input_ids=ids[row : row + 1]).logits[0, :-1][kept] for m in (plain.model, teacher))
+            own += 2 * (theirs.softmax(-1) * (theirs.log_softmax(-1) - ours.log_softmax(-1))).sum().item()
+    assert own > 0 and whole.method_loss is not None
+    assert whole.method_loss.item() == pytest.approx(own, rel=1e-4)
+    assert loss.item() == pytest.approx(expected + own, rel=1e-5)
+    assert not any("teacher" in name for name in whole.state_dict())

@@ -106,8 +106,8 @@ def train(config: dict[str, Any], inputs: dict[str, Path], ranks: int) -> tuple[
                             kl = (p * (p / q).log()).sum()
                             extra = extra + method.weight * t**2 * kl  # type: ignore[attr-defined]
                 ((cross_entropy + extra) / count).backward()
-                sums[0] += float(cross_entropy) / count
-                sums[1] += float(extra) / count
+                sums[0] += cross_entropy.item() / count
+                sums[1] += extra.item() / count
         norm = float(torch.nn.utils.clip_grad_norm_(trained.values(), settings.max_grad_norm))
         value = penalty(method, {name: p.detach() for name, p in trained.items()}, around)
         for name, parameter in trained.items():
