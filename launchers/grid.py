@@ -24,7 +24,7 @@ from src.config import compose, local_paths, require, typed
 from src.grid.cell import Row, row
 from src.grid.errors import ConfigError
 from src.grid.execute import failure_file, record_failure
-from src.grid.plan import Plan, make_plan
+from src.grid.plan import Plan, launched, make_plan
 from src.grid.step import canonical
 from src.grid.store import Store
 from src.train.requirements import Gpu, answers, refusal, requirements
@@ -135,7 +135,8 @@ def prepare(context: HydraContext, config: DictConfig, overrides: Sequence[Seque
     root = Path(outputs.pop())
     store = Store(root / "store")
     folder = root / "grids" / _folder_name(names.pop() or grid_name(rows))
-    return Grid(make_plan(rows, store), store, folder, any(cell.get("plan_only", False) for cell in cells), cells)
+    plan = replace(make_plan(rows, store), about=launched())
+    return Grid(plan, store, folder, any(cell.get("plan_only", False) for cell in cells), cells)
 
 
 def _folder_name(name: object) -> str:
