@@ -55,7 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def clean(given: argparse.Namespace, console: Console) -> int:
-    """Show what would be removed, ask, and remove it. Raises ConfigError, and OSError where a file cannot be removed."""
+    """Show what would be removed, ask, and remove it; the exit code.
+
+    Raises ConfigError if it is not known what is unused, and OSError if a file cannot be removed.
+    """
     usage = survey(given.outputs)
     grid = named_grid(given.grid, usage) if given.grid else None
     chosen = usage.unused
@@ -64,7 +67,7 @@ def clean(given: argparse.Namespace, console: Console) -> int:
         chosen = [piece for piece in usage.unused if piece.step in grid.steps]
         console.print(Text(f"grid {grid.name}: {counted(grid.rows, 'row')}, {state_text(grid)}, {command_text(grid)}"))
         if grid.submitted and grid.state != "complete":
-            console.print(Text(f"If it has jobs in a queue, end them first: python -m src.cancel {grid.name}", "yellow"))
+            console.print(Text(f"end its jobs first, if some are queued: python -m src.cancel {grid.name}", "yellow"))
     if fault := unknown_use(usage):
         raise ConfigError(fault)
     if chosen:
@@ -124,7 +127,7 @@ def render(usage: Usage, outputs: Path) -> RenderableType:
     if usage.unused:
         freed = size_text(usage.freed(usage.unused))
         parts += [Text(f"used by no grid: {counted(len(usage.unused), 'folder')}, {freed}", "bold")]
-        parts += [pieces_table(usage.unused), Text("python -m src.store clean removes them, after asking.")]
+        parts += [pieces_table(usage.unused), Text("`clean` removes them, after asking.")]
     else:
         parts.append(Text("Nothing is unused."))
     if usage.waiting:
