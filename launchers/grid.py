@@ -24,7 +24,7 @@ from src.checks import check_setting
 from src.config import compose, local_paths
 from src.grid.errors import ConfigError
 from src.grid.execute import failure_file, record_failure
-from src.grid.plan import Plan, make_plan
+from src.grid.plan import Plan, launched, make_plan
 from src.grid.row import Row
 from src.grid.step import canonical
 from src.grid.store import Store
@@ -138,7 +138,8 @@ def prepare(context: HydraContext, config: DictConfig, overrides: Sequence[Seque
     store = Store(root / "store")
     folder = root / "grids" / _folder_name(names.pop() or grid_name(rows))
     plan_only = any(cell.get("plan_only", False) for cell in cells)
-    return Grid(make_plan(rows, store, recompute(cells)), store, folder, plan_only, cells)
+    plan = replace(make_plan(rows, store, recompute(cells)), about=launched())
+    return Grid(plan, store, folder, plan_only, cells)
 
 
 def recompute(cells: Sequence[DictConfig]) -> list[str]:

@@ -9,6 +9,7 @@ settings are those of the last submission, changed by what is given: hydra.launc
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hydra.errors import CompactHydraException
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         used, settings = last_submission(folder, given.settings)
         plan, store = Plan.load(folder / "plan.json"), Store(folder.parents[1] / "store")
         rows = [row if given.frozen else mended(row, store, folder, console) for row in plan.rows]
-        submit(make_plan(rows, store), store, folder, used, settings, console)
+        submit(replace(make_plan(rows, store), about=plan.about), store, folder, used, settings, console)
         if settings.wait:
             return follow(folder, console)
     except CompactHydraException as error:

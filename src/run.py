@@ -1,5 +1,6 @@
-"""The entry point: `python -m src.run strategy=replay`, `python -m src.run -m 'strategy=glob(*)'`.
+"""The entry point: `python -m src.run strategy=replay`, `python -m src.run -m 'strategy=glob(**)'`.
 
+Globs in the overrides are written out first (src/globs.py).
 Hydra composes one cell for each combination of the overrides and hands all of them to the launcher at once
 (`hydra.mode` is MULTIRUN, so that a single cell goes the same way). The launcher, in `launchers/`,
 
@@ -15,7 +16,10 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
+from src.globs import expand
 from src.grid.errors import ConfigError
+
+CONF = Path(__file__).resolve().parents[1] / "conf"
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "launchers"))  # where Hydra discovers the launchers
 
@@ -27,4 +31,8 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    try:
+        sys.argv[1:] = expand(sys.argv[1:], CONF)
+    except ConfigError as error:
+        sys.exit(str(error))
     main()

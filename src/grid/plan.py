@@ -5,8 +5,11 @@ on another machine) reads that file, never the YAML again.
 """
 
 import json
+import shlex
+import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from src.grid.errors import PlanError
 from src.grid.files import write_whole
 from src.grid.row import Row
 from src.grid.step import Step, closure, read
-from src.grid.store import Store, same_work
+from src.grid.store import Store, git_commit, same_work
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class Plan:
 
     rows: tuple[Row, ...]
     entries: Mapping[str, Entry]
+    about: Mapping[str, str | None] = field(default_factory=dict)
+    """Who launched it, as `launched` tells it; empty in the plan of an older version."""
 
     def __getitem__(self, name: str) -> Step:
         if name not in self.entries:
@@ -112,7 +117,7 @@ class Plan:
             name: replace(entry, seconds=entry.seconds if entry.measured else seconds.get(name, entry.seconds))
             for name, entry in self.entries.items()
         }
-        return Plan(self.rows, _prioritized(entries))
+        return replace(self, entries=_prioritized(entries))
 
     def save(self, file: Path) -> None:
         """Write it as JSON, whole or not at all."""
@@ -146,7 +151,8 @@ class Plan:
             }
             for row in self.rows
         ]
-        write_whole(file, json.dumps({"steps": steps, "rows": rows}, indent=1, ensure_ascii=False))
+        data = {"about": dict(self.about), "steps": steps, "rows": rows}
+        write_whole(file, json.dumps(data, indent=1, ensure_ascii=False))
 
     @classmethod
     def load(cls, file: Path) -> "Plan":
@@ -172,11 +178,18 @@ class Plan:
                 )
                 for row in data["rows"]
             )
+            about = dict(data.get("about", {}))
         except OSError as error:
             raise PlanError(f"{file} cannot be read: {error.strerror}") from error
         except (ValueError, KeyError, TypeError) as error:
             raise PlanError(f"{file} is not a frozen plan ({type(error).__name__}: {error})") from error
-        return cls(rows, entries)
+        return cls(rows, entries, about)
+
+
+def launched() -> dict[str, str | None]:
+    """The command line of this process, the date with its time zone, and the commit of the source."""
+    command = shlex.join(["python", *sys.orig_argv[1:]])
+    return {"command": command, "date": datetime.now().astimezone().isoformat("T", "seconds"), "commit": git_commit()}
 
 
 def make_plan(rows: Sequence[Row], store: Store, recompute: Collection[str] = ()) -> Plan:

@@ -4,7 +4,8 @@
     store/.work/<name>/       lease, scratch and unfinished output of a step that is being computed
     store/.damaged/<name>/    an artifact that failed its check, moved aside when it was computed again
     store/.replaced/<name>/   an artifact that was moved aside because it was to be recomputed
-    store/.verified/<name>    size and time of each file when its checksum was last right
+    store/.verified/<name>    size and time of each file when its checksum was last right; the file's own time tells
+                              when the artifact was last looked up
 
 An artifact exists if its manifest is readable, carries the step's fingerprint, and every listed file has its size and
 SHA-256. Looking it up re-reads a file only if size or time changed since its checksum was last verified;
@@ -22,6 +23,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,11 @@ log = logging.getLogger(__name__)
 
 PACKAGES = ("torch", "transformers", "peft", "deepspeed", "mergekit", "lm_eval", "numpy", "scikit-learn", "hydra-core")
 """Packages whose versions are kept in every manifest."""
+MANIFEST: dict[str, Any] = {
+    "fingerprint": str, "kind": str, "label": str, "version": int, "settings": dict, "inputs": dict,
+    "seconds": int | float, "summary": dict, "files": dict,
+}  # fmt: skip
+"""What every manifest has, and of which type."""
 COMMIT = ".commit"
 """File at the root of a copy of the source tree that says which commit it was copied from."""
 
@@ -62,6 +69,9 @@ class Store:
         folder = self.folder(step)
         if not folder.exists():
             return None
+        with suppress(OSError):  # a store that this user cannot write
+            self._verified(step).parent.mkdir(exist_ok=True)
+            self._verified(step).touch()  # before the look: who cleans the store moves an artifact, and looks here then
         fault = self._fault(step, rehash)
         if fault is None:
             return folder
@@ -75,13 +85,12 @@ class Store:
         return read_manifest(self.folder(step))
 
     def manifests(self) -> Iterator[dict[str, Any]]:
-        """Every readable manifest, oldest first."""
-        files = sorted(self.root.glob("*/manifest.json"), key=lambda f: (f.stat().st_mtime_ns, f))
-        for file in files:
-            try:
-                yield read_manifest(file.parent)
-            except (OSError, ValueError):
-                continue
+        """Every whole manifest, oldest first."""
+        found = []
+        for file in self.root.glob("*/manifest.json"):
+            with suppress(OSError, ValueError):
+                found.append((file.stat().st_mtime_ns, file, read_manifest(file.parent)))
+        yield from (manifest for _, _, manifest in sorted(found, key=lambda each: each[:2]))
 
     def content(self, step: Step) -> str | None:
         """SHA-256 of the checksums of the artifact's files, as its manifest lists them; None without a manifest."""
@@ -91,7 +100,7 @@ class Store:
             if self._contents.get(step.name, (0, ""))[0] != changed:
                 listed = {name: entry["sha256"] for name, entry in read_manifest(file.parent)["files"].items()}
                 self._contents[step.name] = (changed, hashlib.sha256(canonical(listed).encode()).hexdigest())
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError):
             return None
         return self._contents[step.name][1]
 
@@ -183,13 +192,13 @@ class Store:
                 return f"the manifest has the fingerprint {manifest['fingerprint']}, not {step.fingerprint}"
             listed = {name: (entry["bytes"], entry["sha256"]) for name, entry in manifest["files"].items()}
             for role, source in step.inputs.items():
-                now, then = self.content(source), manifest["inputs"][role]["content"]
+                now, then = self.content(source), manifest["inputs"].get(role, {}).get("content")
                 if now is not None and now != then:
                     return f"it was made from another {source.name} than the store has now"
         except OSError as error:
             return f"the manifest cannot be read ({error.strerror})"
-        except (ValueError, KeyError, TypeError, AttributeError):
-            return "the manifest is not a whole manifest"
+        except ValueError as error:
+            return str(error)
         known = {} if rehash else self._recall(step)
         seen = {}
         for name, (size, sha256) in listed.items():
@@ -213,10 +222,10 @@ class Store:
 
     def _recall(self, step: Step) -> dict[str, Any]:
         try:
-            known: dict[str, Any] = json.loads(self._verified(step).read_text(encoding="utf-8"))
+            known = json.loads(self._verified(step).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        return known
+        return known if isinstance(known, dict) else {}
 
     def _remember(self, step: Step, manifest: dict[str, Any]) -> None:
         """Note that every checksum was right. A store that cannot be written is only slower."""
@@ -230,9 +239,31 @@ class Store:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of an artifact folder, unverified. Raises OSError or ValueError."""
-    manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    """The manifest of an artifact folder; the other files are not looked at.
+
+    Raises OSError if it cannot be read, and ValueError, one line, if it is not a whole manifest.
+    """
+    try:
+        text = (folder / "manifest.json").read_text(encoding="utf-8")
+        manifest: dict[str, Any] = json.loads(text, parse_constant=_no_number)
+    except ValueError as error:
+        raise ValueError(f"the manifest is not a whole manifest ({error})") from error
+    if not isinstance(manifest, dict):
+        raise ValueError("the manifest is not a whole manifest (it is no mapping)")
+    for name, kind in MANIFEST.items():
+        if not isinstance(manifest.get(name), kind):
+            raise ValueError(f"the manifest is not a whole manifest (its {name} is {manifest.get(name)!r:.40})")
+    for file, entry in manifest["files"].items():
+        if not (isinstance(entry, dict) and isinstance(entry.get("bytes"), int) and "sha256" in entry):
+            raise ValueError(f"the manifest is not a whole manifest (it has no size or checksum of {file})")
+    for role, entry in manifest["inputs"].items():
+        if not isinstance(entry, dict):
+            raise ValueError(f"the manifest is not a whole manifest (its input {role} is {entry!r:.40})")
     return manifest
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} stands in it")
 
 
 def all_settings(step: Step) -> dict[str, Any]:
