@@ -71,9 +71,8 @@ def train(config: dict[str, Any], inputs: dict[str, Path], ranks: int) -> tuple[
             return output + (2 * torch.rand_like(output) - 1) * (alpha / math.sqrt(length * width))
 
         model.get_input_embeddings().register_forward_hook(noisy)
-    optimizer = torch.optim.AdamW(
-        trained.values(), lr=settings.lr, betas=tuple(settings.betas), weight_decay=settings.weight_decay
-    )
+    betas = (settings.betas[0], settings.betas[1])
+    optimizer = torch.optim.AdamW(trained.values(), lr=settings.lr, betas=betas, weight_decay=settings.weight_decay)
     rows = selection(inputs, method, config["replay"])
     batches = plan(rows.lengths.tolist(), settings, "asr")
     history = []

@@ -78,7 +78,11 @@ def file_name(name: str) -> str:
 
 @pytest.fixture(scope="module")
 def expected(inputs: dict[str, Path]) -> Any:
-    return cache(lambda name, replay, micro: reference.train(config(name, replay, micro_batch_size=micro), inputs, 2))
+    @cache
+    def train(name: str, replay: bool, micro: int | None) -> Any:
+        return reference.train(config(name, replay, micro_batch_size=micro), inputs, 2)
+
+    return train
 
 
 @pytest.mark.parametrize("zero", [0, 2, 3])
@@ -114,12 +118,16 @@ def test_penalties_in_bfloat16_are_on_the_weights_in_float32(
     inputs: dict[str, Path], expected: Any, tmp_path: Path, name: str, zero: str
 ) -> None:
     deepspeed = yaml.safe_load((ROOT / "conf" / "deepspeed" / f"{zero}.yaml").read_text()) | {"bf16": {"enabled": True}}
-    trained(config(name, False, deepspeed), inputs, tmp_path / "small", 2)
-    _, history = expected(name, False, None)
+    found = trained(config(name, False, deepspeed), inputs, tmp_path / "small", 2)
+    weights, history = expected(name, False, None)
+    before = load_file(inputs["previous"] / WHOLE[0]) | load_file(inputs["previous"] / WHOLE[1])
+    change = torch.cat([(tensor - before[file_name(key)]).flatten() for key, tensor in weights.items()])
+    error = torch.cat([(found[file_name(key)].float() - tensor).flatten() for key, tensor in weights.items()])
+    assert error.norm() < 0.35 * change.norm()
     for row in jsonl.read(tmp_path / "small" / "metrics.jsonl"):
         loss, own = history[int(row["step"]) - 1]
         assert row["loss"] == pytest.approx(loss, rel=0.02)
-        assert row["method_loss"] == pytest.approx(own, rel=0.05)
+        assert row["method_loss"] == pytest.approx(own, rel=0.1)
 
 
 def test_a_fisher_of_another_adapter_is_one_line(inputs: dict[str, Path], tmp_path: Path) -> None:
