@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.console import Console
 
 from launchers.needs import needs_table, verdict
+from launchers.view import counted
 from src.checks import check_setting
 from src.config import compose, local_paths
 from src.grid.errors import ConfigError
@@ -70,7 +71,11 @@ class GridLauncher(Launcher):
             console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
         elif fault:
             raise ConfigError(fault)
+        for line in made_by_other_code(grid.plan, grid.store):
+            console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
         if not grid.plan_only:
+            for step in grid.plan.resting_on(grid.recompute):
+                grid.store.move_aside(step)
             if any(not each.cached for each in needed) or any(not each.cached for each in asked):
                 console.print(verdict(needed, asked), highlight=False)
             self.run(grid, console)
@@ -110,6 +115,8 @@ class Grid:
     store: Store
     folder: Path
     plan_only: bool
+    recompute: tuple[str, ...]
+    """Kinds of steps to compute anew, with all that rests on them."""
     cells: list[DictConfig]
     """The composed configurations with Hydra's own section, in the order of the overrides."""
 
@@ -138,17 +145,37 @@ def prepare(context: HydraContext, config: DictConfig, overrides: Sequence[Seque
     store = Store(root / "store")
     folder = root / "grids" / _folder_name(names.pop() or grid_name(rows))
     plan_only = any(cell.get("plan_only", False) for cell in cells)
-    plan = replace(make_plan(rows, store, recompute(cells)), about=launched())
-    return Grid(plan, store, folder, plan_only, cells)
+    kinds = recompute(cells)
+    plan = replace(make_plan(rows, store, kinds), about=launched())
+    return Grid(plan, store, folder, plan_only, kinds, cells)
 
 
-def recompute(cells: Sequence[DictConfig]) -> list[str]:
+def recompute(cells: Sequence[DictConfig]) -> tuple[str, ...]:
     """The kinds of steps that are to be computed anew. Raises ConfigError if the cells do not agree."""
     told = [cell.get("recompute") or [] for cell in cells]
     wished = {tuple([each] if isinstance(each, str) else each) for each in told}
     if len(wished) > 1:
         raise ConfigError("recompute must be the same in all cells of a grid")
-    return list(wished.pop())
+    return wished.pop()
+
+
+def made_by_other_code(plan: Plan, store: Store) -> list[str]:
+    """A line for each kind of steps that the plan takes from the store as other code made them, with the files that
+    differ."""
+    files: dict[str, dict[str, None]] = {}
+    counts: dict[str, int] = {}
+    for entry in plan.entries.values():
+        if entry.cached and (changed := store.other_code(entry.step)):
+            files.setdefault(entry.step.kind, {}).update(dict.fromkeys(changed))
+            counts[entry.step.kind] = counts.get(entry.step.kind, 0) + 1
+    lines = []
+    for kind, number in counts.items():
+        first, *more = sorted(files[kind])
+        told = first + (f" and {counted(len(more), 'other file')}" if more else "")
+        one = number == 1
+        artifacts = f"1 artifact {kind} was" if one else f"{number} artifacts {kind} were"
+        lines.append(f"{artifacts} made by other code ({told}): recompute={kind} makes {'it' if one else 'them'} anew")
+    return lines
 
 
 def _folder_name(name: object) -> str:

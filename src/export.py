@@ -11,14 +11,14 @@ them. `cd OUT && mergekit-yaml mergekit.yaml merged --random-seed SEED --no-writ
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from hydra.errors import CompactHydraException
 
 from launchers.states import find_grid
+from src.evaluate.asking import Decoding
 from src.grid.arguments import command_parser
 from src.grid.errors import ConfigError
 from src.grid.files import permit_as
@@ -28,6 +28,8 @@ from src.grid.step import Step
 from src.grid.store import Store
 from src.report import card
 from src.report.lines import Line, collapse
+from src.steps.generate import Generate
+from src.steps.merge import Merge
 
 
 def choose(lines: Sequence[Line], text: str, seed: int | None) -> tuple[Line, Row]:
@@ -55,7 +57,8 @@ def export(line: Line, row: Row, store: Store, out: Path) -> None:
         from src.model.difference import materialize
 
         materialize(store.folder(base), store.folder(model), half, linked=False)
-        write_generation_config(half, responses.config["decoding"])
+        assert isinstance(responses, Generate)
+        write_generation_config(half, responses.config.decoding)
         (half / "README.md").write_text(card.render(line, row, store, half), encoding="utf-8")
         permit_as(half / "README.md", half.iterdir())
 
@@ -67,18 +70,19 @@ def export_parts(line: Line, row: Row, store: Store, out: Path) -> None:
     does, and if the row is no merge.
     """
     merge = card.model_of(row)
-    if merge.kind != "merge":
+    if not isinstance(merge, Merge):
         raise ConfigError(f"--parts: {line.label} is no merge; without --parts its model is exported")
-    roles = [role for role in dict.fromkeys([*merge.config["models"], merge.config["base_model"]]) if role is not None]
-    base = merge.inputs["base"]
-    _complete(line, row, store, [base, merge, *(merge.inputs[role] for role in roles)])
+    parts = {"base": merge.base, **merge.stages}
+    roles = [role for role in dict.fromkeys([*merge.models, merge.base_model]) if role is not None]
+    base = merge.base
+    _complete(line, row, store, [base, merge, *(parts[role] for role in roles)])
     with _whole(out) as half:
         import torch
 
         from src.model.difference import materialize
 
         for role in roles:
-            part = store.folder(merge.inputs[role])
+            part = store.folder(parts[role])
             materialize(store.folder(base), part, half / role, dtype=torch.float32, linked=False)
         shutil.copyfile(store.folder(merge) / "mergekit.yaml", half / "mergekit.yaml")
         permit_as(half / "mergekit.yaml", (file for file in half.rglob("*") if file.is_file()))
@@ -102,10 +106,10 @@ def _whole(out: Path) -> Iterator[Path]:
     half.replace(out)
 
 
-def write_generation_config(folder: Path, decoding: Mapping[str, Any]) -> None:
+def write_generation_config(folder: Path, decoding: Decoding) -> None:
     """Make `model.generate` choose tokens and stop as the evaluation does (src/evaluate/generate.py).
 
-    decoding: temperature (0: greedy) and top_k.
+    decoding: with a temperature of 0, greedily.
     """
     from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
@@ -116,7 +120,7 @@ def write_generation_config(folder: Path, decoding: Mapping[str, Any]) -> None:
         before = GenerationConfig.from_model_config(AutoConfig.from_pretrained(folder))
     known = before.eos_token_id if isinstance(before.eos_token_id, list) else [before.eos_token_id]
     stop = sorted({token for token in [*known, tokenizer.eos_token_id] if token is not None})
-    drawn = {key: decoding[key] for key in ("temperature", "top_k")} if decoding["temperature"] > 0 else {}
+    drawn = {"temperature": decoding.temperature, "top_k": decoding.top_k} if decoding.temperature > 0 else {}
     GenerationConfig(
         do_sample=bool(drawn),
         bos_token_id=tokenizer.bos_token_id,
@@ -155,7 +159,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     print(f"{line.label}, seed {row.seed}: {out}, {size / 1e6:.1f} MB")
     if given.parts:
-        seed = f"--random-seed {card.model_of(row).config['seed']}"
+        merge = card.model_of(row)
+        assert isinstance(merge, Merge)
+        seed = f"--random-seed {merge.seed}"
         print(f"cd {shlex.quote(str(out))} && mergekit-yaml mergekit.yaml merged {seed} --no-write-model-card")
     return 0
 

@@ -61,6 +61,14 @@ class Plan:
             raise PlanError(f"no step is named {name}; the plan has: {', '.join(self.entries)}")
         return self.entries[name].step
 
+    def resting_on(self, kinds: Collection[str]) -> list[Step]:
+        """The steps of these kinds, and all that rest on them."""
+        found: dict[str, Step] = {}
+        for name, entry in self.entries.items():
+            if entry.step.kind in kinds or any(source.name in found for source in entry.step.inputs.values()):
+                found[name] = entry.step
+        return list(found.values())
+
     def missing(self) -> list[Entry]:
         """The entries that have to be computed."""
         return [entry for entry in self.entries.values() if not entry.cached]

@@ -63,7 +63,7 @@ def _stored(source: Source, plan: Plan) -> str | None:
     if source.stays:
         return None
     steps = [entry for entry in plan.entries.values() if entry.step.kind in FETCHING
-             and f'"{source.where}"' in canonical(entry.step.config)]  # fmt: skip
+             and f'"{source.where}"' in canonical(entry.step.settings)]  # fmt: skip
     return steps[0].step.name if steps and all(entry.cached for entry in steps) else None
 
 

@@ -25,6 +25,8 @@ from src.report.lines import Line, scores_of
 from src.report.markdown import escape, piped
 from src.report.sets import titles
 from src.report.stages import listed, title, trained
+from src.steps.backbone import Backbone
+from src.steps.generate import Generate
 
 ASIDE = ("outputs", "name", "plan_only", "tracker", "hydra")
 """Overrides that say where a row was made, and not what it is."""
@@ -47,8 +49,8 @@ def base_of(row: Row) -> Step:
 
 def base_model(row: Row) -> str | None:
     """The published model that training began with; None where that is a step of the plan, trained from scratch."""
-    found: str | None = base_of(row).config.get("pretrained")
-    return found
+    base = base_of(row)
+    return base.config.pretrained if isinstance(base, Backbone) else None
 
 
 def on_hub(base: str) -> bool:
@@ -59,6 +61,8 @@ def on_hub(base: str) -> bool:
 def render(line: Line, row: Row, store: Store, folder: Path) -> str:
     """The card of a complete row, whose tokenizer is in `folder`."""
     responses = row.evaluate.inputs["responses"]
+    assert isinstance(responses, Generate)
+    longest = responses.config.max_new_tokens["t2t"]
     scores = scores_of(row, store)
     front = yaml.safe_dump(metadata(f"{line.name}-seed{row.seed}", row, scores), sort_keys=False, allow_unicode=True)
     question = next(jsonl.read(store.folder(responses) / "responses.jsonl"))["prompt"]
@@ -86,7 +90,7 @@ tokenizer = AutoTokenizer.from_pretrained(folder)
 model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
 talk = [{{"role": "user", "content": {json.dumps(question, ensure_ascii=False)}}}]
 prompt = tokenizer.apply_chat_template(talk, add_generation_prompt=True, return_tensors="pt", return_dict=True)
-response = model.generate(**prompt, max_new_tokens={responses.config["max_new_tokens"]["t2t"]})
+response = model.generate(**prompt, max_new_tokens={longest})
 print(tokenizer.decode(response[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True))
 ```
 
@@ -206,6 +210,7 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
         kept += ["train"] + ["replay"] * config["replay"]["enabled"]
         kept += ["merge"] * (config["merge"]["method"] is not None)
         kept += ["discount"] * (config["discount"]["alpha"] is not None)
+        kept += ["method"] * (config["method"]["name"] is not None)
     return {key: config[key] for key in kept}
 
 

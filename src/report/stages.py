@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from src.grid.row import Row
 from src.grid.step import closure
+from src.steps.train import Train
 
 ORIGINAL = "original"
 """The model before the first stage, where the scores of a chain are told stage by stage."""
@@ -28,5 +29,5 @@ def listed(names: Sequence[str]) -> str:
 
 def trained(row: Row) -> list[str]:
     """The stages of the training that a row's model rests on, in order; empty for the Original."""
-    steps = [step for step in closure([row.evaluate]) if step.kind == "train"]
-    return list(dict.fromkeys(step.config["stage"] for step in steps))
+    steps = [step for step in closure([row.evaluate]) if isinstance(step, Train)]
+    return list(dict.fromkeys(step.stage for step in sorted(steps, key=lambda step: step.depth)))
