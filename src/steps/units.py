@@ -23,6 +23,6 @@ class Units(Step):
     quantizer: Step
 
     def run(self, inputs: Inputs, out: Path, context: "Context") -> dict[str, Any]:
-        from src.speech import units
+        from src.speech import spoken_corpus
 
-        return units.speak_corpus(self.config, inputs[self.corpus], inputs[self.quantizer], out, context)
+        return spoken_corpus.speak_corpus(self.config, inputs[self.corpus], inputs[self.quantizer], out, context)
