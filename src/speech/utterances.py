@@ -27,7 +27,8 @@ from src.speech.gather import COUNTS, FILES, join
 from src.speech.kmeans import extract_units
 from src.speech.published_settings import UtterancesConfig
 from src.speech.settings import full_names
-from src.speech.word_times import CannotAlign, FrameAligner, align
+from src.speech.units_of_words import FrameAligner
+from src.speech.word_times import CannotAlign, align
 
 if TYPE_CHECKING:
     from src.grid.context import Context
