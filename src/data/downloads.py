@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from src.data.settings import PublishedData
-from src.evaluate.question_sets import SETS
+from src.data import question_sets
+from src.data.settings import PublishedData, QuestionSet
 from src.model import hub_files
 
 REFERENCE = re.compile(r"hf://datasets/(?P<repository>[^@]+)@(?P<revision>[0-9a-f]{40})/(?P<file>.+)")
@@ -38,7 +38,7 @@ def hub_split(split: str) -> str:
 
 
 def downloads(settings: PublishedData) -> dict[str, Download]:
-    """What a configuration takes from the hub, by source: speech, text, the question sets, ifeval; nothing for a source
+    """What a configuration takes from the hub, by source: speech, text, questions.NAME, ifeval; nothing for a source
     with a local path."""
     found: dict[str, Download] = {}
 
@@ -54,14 +54,25 @@ def downloads(settings: PublishedData) -> dict[str, Download]:
         add("speech", "speech", speech.hub, speech.revision, patterns, size, "CC-BY-4.0")
     if text.path is None:
         add("text", "text", text.hub, text.revision, ("data/train-*.parquet",), 9.9, "Llama 3 Community License")
-    for name, source in settings.questions.sets().items():
-        if source.path is None:
-            published, size = SETS[name], {"llama_questions": 0.024}.get(name, 0.15)
-            where = f"questions.{name}"
-            add(name, where, published.hub, source.revision, (published.files,), size, "none named on the hub")
+    for name, one in settings.questions.items():
+        if one.path is None:
+            found[f"questions.{name}"] = of_questions(name, one)
     if ifeval.path is None:
         add("ifeval", "ifeval", ifeval.hub, ifeval.revision, ("*.jsonl",), 0.0003, "Apache-2.0")
     return found
+
+
+def of_questions(name: str, one: QuestionSet) -> Download:
+    """What a question set takes from the hub."""
+    size = {"llama_questions": 0.024}.get(name, 0.15)
+    setting, license = f"data.questions.{name}.path", "none named on the hub"
+    return Download(setting, str(one.hub), str(one.revision), (one.files,), size, license)
+
+
+def question_files(name: str, one: QuestionSet) -> Path:
+    """Where a question set lies: its local copy, or what is fetched from the hub unless it is there. Raises ValueError
+    as `fetch` does."""
+    return fetch(of_questions(name, one)) if one.path is None else question_sets.local_path(one)
 
 
 def fetch(download: Download) -> Path:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import yaml
 
+from src.data.settings import CLOSED_DOMAIN_SETS
+
 FOLDER = Path(__file__).parent / "facts"
-TABLES = ("countries", "animals", "people")
+TABLES = CLOSED_DOMAIN_SETS
 
 
 @dataclass(frozen=True, order=True)

@@ -1,4 +1,4 @@
-"""Published data as the lists that every other step reads: LibriSpeech, Magpie, three sets of spoken questions, IFEval.
+"""Published data as the lists that every other step reads: LibriSpeech, Magpie, sets of spoken questions, IFEval.
 
 | file | rows |
 |---|---|
@@ -7,7 +7,7 @@
 | eval_asr.jsonl | the same of utterances for the models' own recognition and synthesis |
 | sqa.jsonl | {id, question, answer}: to be synthesized |
 | pool.jsonl | {messages}: the base model's own text, to replay |
-| eval_qa.jsonl | {id, set, question, answers, audio} |
+| eval_qa.jsonl | {id, set, question, answers}, and audio where the question is read out |
 | eval_ifeval.jsonl | {key, prompt, instruction_id_list, kwargs} |
 
 `audio` is a reference (src/data/recordings.py): the speech stays where it is, the questions are copied into `audio/`.
@@ -19,13 +19,12 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.data import downloads, jsonl, librispeech, magpie
+from src.data import downloads, jsonl, librispeech, magpie, question_sets
 from src.data.downloads import Download
 from src.data.draw import draw
 from src.data.librispeech import Utterance
-from src.data.settings import PublishedData
-from src.evaluate import ifeval, ifeval_prompts, question_sets
-from src.speech.audio import write_audio
+from src.data.settings import PublishedData, QuestionSet
+from src.evaluate import ifeval, ifeval_prompts
 
 if TYPE_CHECKING:
     from src.grid.context import Context
@@ -79,33 +78,25 @@ class Writer:
 
     def questions(self) -> None:
         rows: Rows = []
-        for name, source in self.data.questions.sets().items():
-            path, _ = self.source(name, source.path, source.revision)
+        for name, source in self.data.questions.items():
+            path, _ = self.source(f"questions.{name}", source.path, source.revision or "local")
             try:
-                rows += self._question_set(name, path)
+                rows += self._question_set(name, source, path)
             except ValueError as error:
-                raise ValueError(f"{setting(name)}: {error}") from None
+                raise ValueError(f"data.questions.{name}: {error}") from None
         self.write("eval_qa", rows)
 
-    def _question_set(self, name: str, path: Path) -> Rows:
-        asked = {row["id"]: row["question"] for row in question_sets.load(name, path=path, audio=False)}
+    def _question_set(self, name: str, source: QuestionSet, path: Path) -> Rows:
+        question_sets.unchanged(source, path)
+        asked = {row["id"]: row["question"] for row in question_sets.load(name, source, path, audio=False)}
         self.held |= set(map(magpie.normalized, asked.values()))
-        drawn = draw(asked, self.data.questions.most, self.data.seed, name)
+        drawn = draw(asked, self.data.most_questions, self.data.seed, name)
         kept: Rows = []
-        dropped: Counter[str] = Counter({"not drawn": len(asked) - len(drawn)})
-        for done, row in enumerate(question_sets.load(name, path=path), 1):
+        for done, row in enumerate(question_sets.load(name, source, path), 1):
             self.context.report(doing=name, done=done, total=len(asked))
-            if row["id"] not in drawn:
-                continue
-            samples = row.pop("audio")
-            if samples is None or not samples.size:
-                dropped["no audio"] += 1
-                continue
-            audio = f"audio/{row['id']}.flac"
-            write_audio(self.out / audio, samples)
-            kept.append({**row, "audio": audio})
-        refuse_half(dropped["no audio"], len(drawn), f"{dropped['no audio']} of {len(drawn)} questions have no audio")
-        self.count(f"eval_qa/{name}", len(kept), dropped)
+            if row["id"] in drawn:
+                kept.append(question_sets.keep_audio(row, self.out))
+        self.count(f"eval_qa/{name}", len(kept), {"not drawn": len(asked) - len(kept)})
         return kept
 
     def instructions(self) -> None:
@@ -212,7 +203,7 @@ def prompts_file(path: Path) -> Path:
 
 def setting(source: str) -> str:
     """The setting that names the local copy of a source."""
-    return f"data.questions.{source}.path" if source in question_sets.SETS else f"data.{source}.path"
+    return f"data.{source}.path"
 
 
 def refuse_half(bad: int, total: int, message: str) -> None:

@@ -6,10 +6,51 @@ identity: with a path, `revision` is a free label, to be changed whenever the fi
 """
 
 import re
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from src.checks import positive, require, share
+
+CLOSED_DOMAIN_SETS = ("countries", "animals", "people")
+"""Question sets of the closed domain, one a table of facts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuestionSet:
+    """Questions with their answers, read out or not (docs/question_sets.md)."""
+
+    title: str = ""
+    """How the table calls it; empty: its name. No part of a step's identity."""
+    path: str | None = None
+    """A .parquet or .jsonl file, or a folder with such files; null: from the hub."""
+    hub: str | None = None
+    """A dataset of the Hugging Face hub."""
+    revision: str | None = None
+    """Its commit; with a path, a free label or null."""
+    files: str = ""
+    """Pattern of its Parquet files in the repository."""
+    split: str = "test"
+    """In a folder without such files, those whose names begin with it are read."""
+    question: str = "question"
+    """Names of columns: the question, a text ..."""
+    answer: str = "answer"
+    """... the answer, a text, a list of texts, or TriviaQA's value and aliases ..."""
+    audio: str = "audio"
+    """... the question read out. Questions without are spoken by the synthesizer ..."""
+    id: str = ""
+    """... and what tells rows apart; empty: their number."""
+    content: str | None = None
+    """Checksum of a local copy, taken when a plan is made (src/data/question_sets.py); nobody sets it."""
+
+    def __post_init__(self) -> None:
+        if self.path is None:
+            require(bool(self.hub), "path", self.path, "a file or folder, or hub a dataset of the Hugging Face hub")
+            commit = re.fullmatch("[0-9a-f]{40}", self.revision or "") is not None
+            require(commit, "revision", self.revision, "a commit of 40 hex digits")
+            require(bool(self.files), "files", self.files, "a pattern of the dataset's Parquet files")
+        for name in ("question", "answer", "split"):
+            require(bool(getattr(self, name)), name, getattr(self, name), "a name")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +79,8 @@ class ClosedDomain:
     evaluation_instructions: int
     evaluation_sentences: int
     """Drawn for the models' recognition and synthesis; those that are spoken in training are left out."""
+    questions: Mapping[str, QuestionSet] = field(default_factory=dict)
+    """Sets of one's own by name, beside those about the facts."""
 
     def __post_init__(self) -> None:
         positive(self, *(f.name for f in fields(self) if f.name not in ("name", "seed") and f.type is int))
@@ -45,6 +88,7 @@ class ClosedDomain:
         right = f"at most data.asr_sentences={self.asr_sentences}, whose first sentences it takes"
         require(self.tts_sentences <= self.asr_sentences, "tts_sentences", self.tts_sentences, right)
         require(self.evaluation_facts < 384, "evaluation_facts", self.evaluation_facts, "below 384, all there are")
+        _names(self.questions, taken=CLOSED_DOMAIN_SETS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,34 +146,6 @@ class TextSource:
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuestionSource:
-    """One set of spoken questions; its place on the hub is known (src/evaluate/question_sets.py)."""
-
-    path: str | None = None
-    revision: str
-
-    def __post_init__(self) -> None:
-        _source(self)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Questions:
-    llama_questions: QuestionSource
-    web_questions: QuestionSource
-    trivia_qa: QuestionSource
-    most: int | None = None
-    """Questions of each set, drawn by data.seed; null: all."""
-
-    def __post_init__(self) -> None:
-        _counts(self, "most")
-
-    def sets(self) -> dict[str, QuestionSource]:
-        """The sets by name, in the order of the paper's table."""
-        return {"llama_questions": self.llama_questions, "web_questions": self.web_questions,
-                "trivia_qa": self.trivia_qa}  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
 class InstructionSource:
     """Verifiable instructions (IFEval)."""
 
@@ -146,14 +162,17 @@ class InstructionSource:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedData:
-    """LibriSpeech, Magpie, three sets of spoken questions and IFEval, or what a user has in their place."""
+    """LibriSpeech, Magpie, sets of spoken questions and IFEval, or what a user has in their place."""
 
     name: str = "published"
     seed: int
     """Of every draw. A draw depends on the seed and on what is drawn, not on the order of files or rows."""
     speech: SpeechSource
     text: TextSource
-    questions: Questions
+    questions: Mapping[str, QuestionSet]
+    """By name, in the order of the table."""
+    most_questions: int | None = None
+    """Questions of each set, drawn by data.seed; null: all."""
     ifeval: InstructionSource
     evaluation_sentences: int
     """Utterances of the evaluation split, drawn, for the models' own recognition and synthesis."""
@@ -162,6 +181,17 @@ class PublishedData:
         require(self.name == "published", "name", self.name, "published")
         require(self.seed >= 0, "seed", self.seed, "0 or more")
         require(self.evaluation_sentences >= 1, "evaluation_sentences", self.evaluation_sentences, "1 or more")
+        _counts(self, "most_questions")
+        require(bool(self.questions), "questions", dict(self.questions), "one question set or more")
+        _names(self.questions)
+
+
+def _names(sets: Mapping[str, QuestionSet], taken: Collection[str] = ()) -> None:
+    for name, one in sets.items():
+        right = "a name of letters, digits and underscores"
+        require(re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) is not None, f"questions.{name}", one.title, right)
+        right = "called otherwise: the closed domain has a set of this name"
+        require(name not in taken, f"questions.{name}", one.title, right)
 
 
 def _source(source: Any) -> None:

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from src.checks import require
-from src.data import downloads, librispeech, magpie, published, settings
-from src.evaluate import question_sets, user_rows
-from src.evaluate.question_sets import SETS
+from src.data import downloads, librispeech, magpie, published, question_sets, settings
+from src.evaluate import user_rows
 from src.grid.typed import typed
 from src.speech import centroids, folders
 from src.speech.settings import full_names
@@ -170,11 +169,12 @@ def _data(data: Mapping[str, Any]) -> list[Source]:
                licence=one.license, stays=name == "speech")
         for name, one in fetched.items()
     ]  # fmt: skip
-    for name in ("speech", "text", "ifeval", *SETS):
-        section = data["questions"][name] if name in SETS else data[name]
-        if section["path"] is not None:
+    local: dict[str, Any] = {"speech": made.speech, "text": made.text, "ifeval": made.ifeval}
+    local |= {f"questions.{name}": one for name, one in made.questions.items()}
+    for name, source in local.items():
+        if source.path is not None:
             check = partial(_looked_into, name, made)
-            found.append(Source(published.setting(name), section["path"], stays=name == "speech", check=check))
+            found.append(Source(published.setting(name), source.path, stays=name == "speech", check=check))
     return found
 
 
@@ -188,4 +188,5 @@ def _looked_into(name: str, data: settings.PublishedData, place: Path) -> None:
     elif name == "ifeval":
         user_rows.read_rows(published.prompts_file(place))
     else:
-        question_sets.check(name, place)
+        name = name.removeprefix("questions.")
+        question_sets.check(name, data.questions[name], place)

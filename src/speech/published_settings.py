@@ -19,8 +19,8 @@ LISTS = ("asr", "sqa", "eval_qa", "eval_asr")
 """Lists of the corpus that become units. The examples of synthesis are those of "asr" whose words could be aligned."""
 ALIGNED = ("asr", "sqa")
 """Those whose words are aligned: of "sqa" the answers."""
-SPOKEN = ("sqa",)
-"""Those that are spoken by the synthesizer."""
+SPOKEN = ("sqa", "eval_qa")
+"""Those that are spoken by the synthesizer; of "eval_qa" the questions that nobody has read out."""
 SEAMLESS = "facebook/seamless-m4t-v2-large"
 
 XLSR2_1B: dict[str, Any] = {

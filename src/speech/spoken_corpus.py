@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 from src.data import jsonl
 from src.data.unit_format import Units
-from src.speech.audio import write_audio
+from src.speech.audio import read_audio, write_audio
 from src.speech.quantizer import load_quantizer
 from src.speech.settings import SynthesizerConfig, UnitsConfig
 from src.speech.synthesizer import make_synthesizer
 from src.speech.threads import one_thread
-from src.speech.units_of_words import WordAligner
+from src.speech.units_of_words import WordAligner, without_repeats
 
 if TYPE_CHECKING:
     from src.grid.context import Context
@@ -28,6 +28,14 @@ class WordUnits:
         self._synthesizer = make_synthesizer(synthesizer, stream)
         self._encoder, self._quantizer = load_quantizer(quantizer)
         self._aligner = WordAligner()
+
+    def read(self, text: str, audio: Path, audio_file: Path | None = None) -> dict[str, Any]:
+        """The same of a text that is read out in the file `audio`; its words are not told apart."""
+        samples = read_audio(audio)
+        if audio_file:
+            write_audio(audio_file, samples)
+        units = without_repeats(self._quantizer(self._encoder(samples)))
+        return {"text": text, "words": [text], "units": [units]}
 
     def __call__(self, text: str, audio_file: Path | None = None) -> dict[str, Any]:
         """{text, words, units: a list of unit ids for each word}; the audio goes to `audio_file` if one is named."""
@@ -69,7 +77,11 @@ def speak_corpus(settings: UnitsConfig, corpus: Path, fitted: Path, out: Path, c
             else:
                 kept[row["set"]] = kept.get(row["set"], 0) + 1
                 keep = kept[row["set"]] <= settings.keep_audio
-                parts = [speak(row["question"], out / "audio" / f"{row['id']}.flac" if keep else None)]
+                kept_file = out / "audio" / f"{row['id']}.flac" if keep else None
+                if "audio" in row:
+                    parts = [speak.read(row["question"], corpus / row["audio"], kept_file)]
+                else:
+                    parts = [speak(row["question"], kept_file)]
                 written.append({"id": row["id"], "set": row["set"], "question": parts[0]})
             words += sum(len(part["words"]) for part in parts)
             units += sum(len(own) for part in parts for own in part["units"])

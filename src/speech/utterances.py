@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,10 +27,12 @@ from src.speech.gather import COUNTS, FILES, join
 from src.speech.kmeans import extract_units
 from src.speech.published_settings import UtterancesConfig
 from src.speech.settings import full_names
-from src.speech.word_times import CannotAlign, FrameAligner, align
+from src.speech.units_of_words import FrameAligner
+from src.speech.word_times import CannotAlign, align
 
 if TYPE_CHECKING:
     from src.grid.context import Context
+    from src.speech.speecht5 import SpeechT5Synthesizer
 
 CHUNK = {"asr": 512, "sqa": 128, "eval_qa": 256, "eval_asr": 256}
 """Rows of a list whose audio is in memory at once: some 400 MB of LibriSpeech."""
@@ -125,7 +127,7 @@ class Shard:
         self.corpus = folders.corpus
         self.encoder = load.encoder(folders.encoder)
         self.quantizer = load.quantizer(folders.quantizer)
-        self.synthesizer = load.synthesizer(folders.synthesizer) if folders.synthesizer else None
+        self.folders = folders
         self.alignment = config.alignment
         self.word_times = self._word_times(folders.aligner) if folders.aligner else None
         self.fault = ""
@@ -134,6 +136,12 @@ class Shard:
         if config.list == "asr":
             self.to_align = {row["id"] for row in jsonl.read(self.corpus / "tts.jsonl")}
         self.units = Units(self.encoder.frame_rate, self.quantizer.clusters, repeats=True)
+
+    @cached_property
+    def synthesizer(self) -> "SpeechT5Synthesizer":
+        """The voice, opened when there is something to speak."""
+        assert self.folders.synthesizer is not None
+        return load.synthesizer(self.folders.synthesizer)
 
     def _word_times(self, folder: Path) -> Callable[..., list[tuple[Word, ...]]]:
         if self.config.backend == "transformers":
@@ -152,7 +160,8 @@ class Shard:
         def finished(places: Sequence[int]) -> None:
             progress.advance(len(rows), len(places))
 
-        parts = self._spoken(rows, finished) if pairs else [[self._read(row, finished)] for row in rows]
+        parts = [[self._read(row, finished)] if "audio" in row else self._texts(row) for row in rows]
+        self._speak([part for own, row in zip(parts, rows, strict=True) if "audio" not in row for part in own], finished)
         flat = [part for own in parts for part in own]
         self._align([part for part in flat if part.align and not part.dropped], finished)
         # The half of a pair whose other half is lost is not needed.
@@ -171,12 +180,17 @@ class Shard:
         finished([0])
         return part
 
-    def _spoken(self, rows: Sequence[Row], finished: Callable[[Sequence[int]], None]) -> list[list[Part]]:
-        assert self.synthesizer is not None
+    def _texts(self, row: Row) -> list[Part]:
+        """What is to be spoken of a row: a question, and its answer where that is trained on."""
         nothing = np.zeros(0, np.float32)
-        parts = [[Part(row["question"], nothing), Part(row["answer"], nothing, align=True)] for row in rows]
+        answer = [Part(row["answer"], nothing, align=True)] if self.config.list == "sqa" else []
+        return [Part(row["question"], nothing), *answer]
+
+    def _speak(self, parts: Sequence[Part], finished: Callable[[Sequence[int]], None]) -> None:
+        if not parts:
+            return
         speakable = []
-        for part in (part for own in parts for part in own):
+        for part in parts:
             try:
                 pieces = self.synthesizer.pieces(part.text)
             except ValueError:
@@ -189,7 +203,6 @@ class Shard:
         for part, audio in zip(speakable, audios, strict=True):
             part.audio = audio
             part.dropped = "" if len(audio) else SILENT
-        return parts
 
     def _align(self, parts: Sequence[Part], finished: Callable[[Sequence[int]], None]) -> None:
         if self.alignment is None or self.word_times is None:

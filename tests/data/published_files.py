@@ -9,12 +9,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import soundfile
+import yaml
 
-from src.evaluate.question_sets import SETS
+from src.data.settings import QuestionSet
+from src.grid.typed import typed
 
 Audio = npt.NDArray[Any]
 Spoken = Sequence[tuple[str, Audio]]
 """(text, samples at 16 kHz) of each utterance."""
+
+PAPER = Path(__file__).parents[2] / "conf" / "data" / "paper.yaml"
+SETS = {name: typed(QuestionSet, told) for name, told in yaml.safe_load(PAPER.read_text())["questions"].items()}
+"""The published sets, as they are set."""
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -186,9 +192,15 @@ def make_everything(
             "pool_max_words": 60,
         },
         "questions": {
-            **{name: {"path": str(path), "revision": "mine"} for name, path in questions.items()},
-            "most": None,
+            name: {
+                **{field: getattr(SETS[name], field) for field in ("title", "hub", "files", "split")},
+                **{field: getattr(SETS[name], field) for field in ("question", "answer", "audio")},
+                "path": str(path),
+                "revision": "mine",
+            }
+            for name, path in questions.items()
         },
+        "most_questions": None,
         "ifeval": {"path": str(folder / "ifeval.jsonl"), "hub": "google/IFEval", "revision": "mine", "most": None},
         "evaluation_sentences": 4,
     }

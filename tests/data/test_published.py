@@ -14,9 +14,8 @@ import pytest
 import soundfile
 from omegaconf import OmegaConf
 
-from src.data import downloads, draw, jsonl, prompts, published, recordings
+from src.data import downloads, draw, jsonl, prompts, published, question_sets, recordings
 from src.data.settings import PublishedData
-from src.evaluate import question_sets
 from src.grid.errors import ConfigError
 from src.grid.typed import typed
 from tests.data import published_files
@@ -114,6 +113,16 @@ def test_every_list_of_the_contract(config, run, context, monkeypatch) -> None:
     json.dumps(summary)
     last = {one["doing"]: one for one in context.reported}
     assert last["headers of the speech"]["done"] == last["headers of the speech"]["total"] > 0
+
+
+def test_questions_that_nobody_has_read_out_are_kept_as_text(tmp_path, config, run) -> None:
+    asked = [(*row, tone(0.4) if n else None) for n, row in enumerate(QUESTIONS["llama_questions"])]
+    published_files.make_question_set(tmp_path / "half", "llama_questions", asked)
+    config["questions"]["llama_questions"]["path"] = str(tmp_path / "half")
+    out, summary = run(config)
+    first, second = rows(out, "eval_qa")[:2]
+    assert "audio" not in first and second["audio"] == "audio/llama_questions-1.flac"
+    assert summary["data"]["eval_qa/llama_questions"] == {"kept": 2, "dropped": {}}
 
 
 def test_the_same_bytes_again(config, run) -> None:
@@ -283,7 +292,7 @@ def test_magpie_as_json_lines_by_its_later_names(tmp_path, config, run) -> None:
 
 
 def test_part_of_the_evaluation(config, run) -> None:
-    config["questions"]["most"] = 1
+    config["most_questions"] = 1
     config["ifeval"]["most"] = 3
     out, summary = run(config)
     assert [row["set"] for row in rows(out, "eval_qa")] == list(QUESTIONS)
@@ -345,10 +354,6 @@ def broken(kind: str, folder: Path, config: dict[str, Any]) -> None:
         text["path"] = str(folder / "t.jsonl")
     elif kind == "nothing left":
         text["max_output_words"] = 1
-    elif kind == "silent questions":
-        asked = [(*row, None) for row in QUESTIONS["llama_questions"]]
-        published_files.make_question_set(folder / "silent", "llama_questions", asked)
-        config["questions"]["llama_questions"]["path"] = str(folder / "silent")
     elif kind == "no questions":
         config["questions"]["trivia_qa"]["path"] = str(folder)
     elif kind == "bad prompt":
@@ -378,8 +383,7 @@ def broken(kind: str, folder: Path, config: dict[str, Any]) -> None:
                         r"output, or set data\.text\.excluded_categories=\[\]"),
         ("no output", r"data\.text\.path: .*t\.jsonl, line 1: column 'input' or 'output' is missing; there are input"),
         ("nothing left", r"data\.text\.path: of the 40 rows of .*, none is left for sqa \(answer longer than 1 words"),
-        ("silent questions", r"data\.questions\.llama_questions\.path: 2 of 2 questions have no audio"),
-        ("no questions", r"data\.questions\.trivia_qa\.path: .* is no question set"),
+        ("no questions", r"data\.questions\.trivia_qa: .* is no question set"),
         ("bad prompt", r"data\.ifeval\.path: .*i\.jsonl:1: has no instruction_id_list and no kwargs"),
     ],
 )
@@ -432,7 +436,7 @@ def compose(name: str, *overrides: str) -> dict[str, Any]:
 def test_the_settings_that_ship() -> None:
     paper, single = (typed(PublishedData, compose(name), "data") for name in ("paper", "single_gpu"))
     found = downloads.downloads(paper)
-    assert list(found) == ["speech", "text", *QUESTIONS, "ifeval"]
+    assert list(found) == ["speech", "text", *(f"questions.{name}" for name in QUESTIONS), "ifeval"]
     assert found["speech"].patterns == (
         "all/train.clean.100/*.parquet", "all/train.clean.360/*.parquet", "all/train.other.500/*.parquet",
         "all/test.clean/*.parquet",
@@ -441,7 +445,8 @@ def test_the_settings_that_ship() -> None:
             (("paper", paper), ("single", single))}  # fmt: skip
     assert 60 < size["paper"] < 90 and 15 < size["single"] < 20
     speech, ifeval = replace(paper.speech, path="/somewhere"), replace(paper.ifeval, path="/somewhere")
-    assert list(downloads.downloads(replace(paper, speech=speech, ifeval=ifeval))) == ["text", *QUESTIONS]
+    left = downloads.downloads(replace(paper, speech=speech, ifeval=ifeval))
+    assert list(left) == ["text", *(f"questions.{name}" for name in QUESTIONS)]
 
 
 @pytest.mark.parametrize(
@@ -450,11 +455,11 @@ def test_the_settings_that_ship() -> None:
         ("speech", {"revision": "main"}, r"data\.speech\.revision is 'main'; it must be a commit of 40 hex digits"),
         ("text", {"revision": COMMIT[:8]}, r"data\.text\.revision is "),
         ("speech", {"splits": []}, r"data\.speech\.splits is \[\]; it must be at least one"),
-        ("speech", {"evaluation_split": "train-clean-100"}, r"data\.speech\.evaluation_split is 'train-clean-100'; it must be"),
+        ("speech", {"evaluation_split": "train-clean-100"}, r"data\.speech\.evaluation_split is 'train"),
         ("speech", {"examples": 0}, r"data\.speech\.examples is 0; it must be 1 or more"),
         ("speech", {"max_seconds": 0.2}, r"data\.speech\.max_seconds is 0\.2; it must be above min_seconds=0\.5"),
         ("text", {"sqa_examples": 0}, r"data\.text\.sqa_examples is 0"),
-        ("questions", {"most": 0}, r"data\.questions\.most is 0"),
+        ("questions", {"mine": {"path": "x", "question": ""}}, r"data\.questions\.mine\.question is ''; it must be"),
         ("ifeval", {"most": -1}, r"data\.ifeval\.most is -1"),
     ],
 )
@@ -488,7 +493,7 @@ def test_everything_from_the_cache_of_the_hub(tmp_path, config, run, monkeypatch
     make_librispeech_parquet(speech, "test.clean", HEARD)
     make_magpie(snapshot("Magpie-Align/Llama-3-Magpie-Air-3M-v0.1"), texts(40))
     for name, rows_ in QUESTIONS.items():
-        folder = snapshot(downloads.SETS[name].hub)
+        folder = snapshot(published_files.SETS[name].hub)
         published_files.make_question_set(folder, name, [(*row, tone(0.4)) for row in rows_])
     published_files.make_ifeval(snapshot("google/IFEval") / "ifeval_input_data.jsonl")
     out, summary = run(config)

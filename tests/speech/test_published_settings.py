@@ -67,6 +67,7 @@ def test_settings_say_which_steps_there_are() -> None:
     assert len(shards["eval_qa"]) == 1 and paper.vocoder.model == SEAMLESS
     assert list(shards["sqa"][0].inputs) == ["corpus", "encoder", "quantizer", "aligner", "synthesizer"]
     assert list(shards["eval_asr"][0].inputs) == ["corpus", "encoder", "quantizer"]
+    assert list(shards["eval_qa"][0].inputs) == ["corpus", "encoder", "quantizer", "synthesizer"]
     assert [name for name in LISTS if "aligner" in shards[name][0].inputs] == list(ALIGNED)
 
 

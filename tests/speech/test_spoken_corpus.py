@@ -1,14 +1,16 @@
 import itertools
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from src.data import jsonl
 from src.data.unit_format import Units
 from src.grid.errors import ConfigError
 from src.grid.typed import typed
-from src.speech.audio import read_audio
+from src.speech.audio import read_audio, write_audio
 from src.speech.quantizer import load_quantizer
 from src.speech.settings import UnitsConfig
 from src.speech.spoken_corpus import speak_corpus
@@ -70,6 +72,25 @@ def test_lists_do_not_change_one_another(speech: dict[str, Path], tmp_path: Path
     speak_corpus(UnitsConfig(keep_audio=0), corpus, speech["quantizer"], out, quiet_context(tmp_path))
     assert (out / "sqa.jsonl").read_bytes() == (speech["units"] / "sqa.jsonl").read_bytes()
     assert not (out / "audio").exists()
+
+
+def test_a_question_that_is_read_out_is_not_spoken(speech: dict[str, Path], tmp_path: Path) -> None:
+    """Its units are those of its audio, runs once; the questions beside it stay as they are."""
+    corpus, out = tmp_path / "corpus", tmp_path / "units"
+    out.mkdir()
+    shutil.copytree(speech["corpus"], corpus)
+    audio = np.load(speech["quantizer"] / "audio.npy")[:8000]
+    write_audio(corpus / "audio" / "mine-0.flac", audio)
+    asked = list(jsonl.read(corpus / "eval_qa.jsonl"))
+    own = {"id": "mine-0", "set": "mine", "question": "who is this?", "answers": ["x"], "audio": "audio/mine-0.flac"}
+    jsonl.write(corpus / "eval_qa.jsonl", [*asked, own])
+    speak_corpus(UnitsConfig(keep_audio=1), corpus, speech["quantizer"], out, quiet_context(tmp_path))
+    *others, mine = jsonl.read(out / "eval_qa.jsonl")
+    assert others == rows(speech, "eval_qa")
+    encoder, quantizer = load_quantizer(speech["quantizer"])
+    expected = [int(unit) for unit, _ in itertools.groupby(quantizer(encoder(audio)))]
+    assert mine["question"] == {"text": "who is this?", "words": ["who is this?"], "units": [expected]}
+    assert np.array_equal(read_audio(out / "audio" / "mine-0.flac"), read_audio(corpus / "audio" / "mine-0.flac"))
 
 
 def test_progress_is_reported(speech: dict[str, Path], tmp_path: Path) -> None:

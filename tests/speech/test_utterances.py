@@ -4,6 +4,7 @@ Their weights are tiny and random, but for Whisper's, which has learned the utte
 """
 
 import json
+import shutil
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -299,6 +300,23 @@ def test_recordings_that_cannot_be_decoded_are_dropped(
     jsonl.write(corpus / "asr.jsonl", rows)
     with pytest.raises(ValueError, match=r"^none\.flac cannot be read: "):
         published.utterances(step, tmp_path / "missing", Recorded(tmp_path / "work-missing"))
+
+
+def test_questions_that_nobody_has_read_out_are_spoken(
+    published: Published, shards: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = published.rows("eval_qa")
+    del rows[1]["audio"]
+    corpus = tmp_path / "corpus"
+    shutil.copytree(published.corpus, corpus)
+    jsonl.write(corpus / "eval_qa.jsonl", rows)
+    monkeypatch.setitem(published.artifacts, CORPUS, corpus)
+    published.utterances(published.whole("eval_qa"), tmp_path / "out", Recorded(tmp_path / "work"))
+    before = {row["id"]: row for row in jsonl.read(shards["eval_qa-000"] / "eval_qa.jsonl")}
+    after = {row["id"]: row for row in jsonl.read(tmp_path / "out" / "eval_qa.jsonl")}
+    spoken = load.synthesizer(published.artifacts[published.steps["synthesizer"]]).speak([rows[1]["question"]])[0]
+    assert after.pop("q-1")["question"]["units"] == [expected_units(published, spoken)]
+    assert after == {id: row for id, row in before.items() if id != "q-1"}
 
 
 def test_progress_counts_hours_of_audio(published: Published, tmp_path: Path) -> None:

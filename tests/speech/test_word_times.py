@@ -15,7 +15,8 @@ from src.speech.protocols import Aligner
 from src.speech.published_settings import AlignmentSettings
 from src.speech.settings import SynthesizerConfig
 from src.speech.synthesizer import make_synthesizer
-from src.speech.word_times import SHORTEST, CannotAlign, FrameAligner, align, align_all, letters
+from src.speech.units_of_words import FrameAligner
+from src.speech.word_times import SHORTEST, CannotAlign, align, align_all, letters
 
 SENTENCES = (
     "the baker from brussels has seven yellow elephants",

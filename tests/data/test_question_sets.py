@@ -11,10 +11,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from src.evaluate import question_sets
-from src.evaluate.question_sets import SETS, aliases, load
+from src.data import corpus, jsonl, question_sets
+from src.data.question_sets import aliases, pinned
+from src.data.settings import ClosedDomain, QuestionSet
+from src.grid.errors import ConfigError
+from src.grid.typed import typed
+from src.speech.audio import read_audio
+from tests.conftest import TINY_CORPUS
+from tests.data.published_files import SETS
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 TONE = np.sin(np.arange(800) / 5).astype(np.float32) / 2
 ROWS: dict[str, list[dict[str, Any]]] = {
     "llama_questions": [
@@ -47,6 +52,10 @@ READ = {
     "web_questions": [["Singer", "Actor"], ["Rome"]],
     "trivia_qa": [["Sinclair Lewis", "Lewis", "sinclair lewis", "lewis"]],
 }
+
+
+def load(name: str, path: Path, audio: bool = True) -> Any:
+    return question_sets.load(name, SETS[name], path, audio)
 
 
 def encoded(rate: int = 16_000, channels: int = 1, kind: str = "WAV") -> bytes:
@@ -100,26 +109,6 @@ def test_published_layout_from_a_copy_of_the_repository(tmp_path, name):
     check(list(load(name, path=tmp_path)), name)
     check(list(load(name, path=file)), name)
     assert [row["audio"] for row in load(name, path=file, audio=False)] == [None] * len(ROWS[name])
-
-
-@pytest.mark.parametrize("name", SETS)
-def test_the_same_through_the_hub_loader(tmp_path, name, monkeypatch):
-    """`datasets` takes a folder for a repository: only the split's files are read, at the commit that was given."""
-    import datasets
-
-    publish(tmp_path / "hub", name, ROWS[name])
-    (tmp_path / "hub" / SETS[name].files).with_name("train-00000-of-00001.parquet").write_text("not to be read")
-    monkeypatch.setitem(question_sets.SETS, name, dataclasses.replace(SETS[name], hub=str(tmp_path / "hub")))
-    loaded, real = [], datasets.load_dataset
-
-    def watched(*names, **options):
-        loaded.append(options)
-        return real(*names, **options, cache_dir=str(tmp_path))
-
-    monkeypatch.setattr(datasets, "load_dataset", watched)
-    check(list(load(name, revision=COMMIT)), name)
-    assert [options["revision"] for options in loaded] == [COMMIT]
-    assert "trust_remote_code" not in loaded[0]
 
 
 def test_other_rates_channels_and_codecs_become_16_khz_mono(tmp_path):
@@ -205,11 +194,7 @@ def refused(message: str, *arguments, **options) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_wrong_arguments_are_named(tmp_path):
-    refused("no question set 'squad'; there are llama_questions, web_questions, trivia_qa", "squad", path=tmp_path)
-    refused("either the revision of fixie-ai/trivia_qa-audio or a local path", "trivia_qa")
-    refused("either the revision", "trivia_qa", revision=COMMIT, path=tmp_path)
-    refused("revision 'main' of fixie-ai/trivia_qa-audio is no commit", "trivia_qa", revision="main")
+def test_a_folder_without_the_set_is_named(tmp_path):
     refused(r"is no question set: it must be a \.parquet or \.jsonl file, or a folder with rc\.wikipedia/validation-",
             "trivia_qa", path=tmp_path)  # fmt: skip
     refused("is no question set", "trivia_qa", path=tmp_path / "none.parquet")
@@ -238,3 +223,89 @@ def test_what_cannot_be_read_is_named(tmp_path):
     (tmp_path / "noise.wav").write_bytes(b"no audio")
     write_lines(file, [{**good, "audio": "noise.wav"}])
     refused(r"line 1: .*noise\.wav", "llama_questions", path=file)
+
+
+def own_set(folder: Path, count: int = 3) -> Path:
+    """JSON lines of one's own: every other question is read out, at 44.1 kHz in stereo."""
+    rows = []
+    for i in range(count):
+        row = {"question": f"Where is the {'red ' * i}lion?", "answer": ["Paris", "in Paris"]}
+        if i % 2 == 0:
+            (folder / f"{i}.wav").write_bytes(encoded(rate=44_100, channels=2))
+            row["audio"] = f"{i}.wav"
+        rows.append(row)
+    return write_lines(folder / "mine.jsonl", rows)
+
+
+def closed_domain(**sets: QuestionSet) -> ClosedDomain:
+    return ClosedDomain(**TINY_CORPUS, questions=pinned(sets))
+
+
+def test_a_set_of_ones_own_stands_beside_those_of_the_closed_domain(tmp_path, tiny_corpus):
+    mine = QuestionSet(title="Mine", path=str(own_set(tmp_path)))
+    (tmp_path / "corpus").mkdir()
+    corpus.write(closed_domain(mine=mine), tmp_path / "corpus")
+    rows = list(jsonl.read(tmp_path / "corpus" / "eval_qa.jsonl"))
+    assert rows[:-3] == list(jsonl.read(tiny_corpus / "eval_qa.jsonl"))
+    assert [row["question"] for row in rows[-3:]] == [
+        "where is the lion", "where is the red lion", "where is the red red lion"
+    ]  # fmt: skip
+    assert all(row["set"] == "mine" and row["answers"] == ["Paris", "in Paris"] for row in rows[-3:])
+    assert [row.get("audio") for row in rows[-3:]] == ["audio/mine-0.flac", None, "audio/mine-2.flac"]
+    assert len(read_audio(tmp_path / "corpus" / "audio" / "mine-0.flac")) == pytest.approx(800 * 16_000 / 44_100, abs=2)
+    for file in tiny_corpus.iterdir():
+        if file.name != "eval_qa.jsonl":
+            assert file.read_bytes() == (tmp_path / "corpus" / file.name).read_bytes(), file.name
+
+
+def test_an_edited_file_is_another_set_and_a_title_is_none(tmp_path):
+    mine = QuestionSet(path=str(own_set(tmp_path)))
+    first = pinned({"mine": mine})
+    assert pinned({"mine": dataclasses.replace(mine, title="Mine")}) == first
+    (tmp_path / "0.wav").write_bytes(encoded(rate=22_050))
+    second = pinned({"mine": mine})
+    assert second != first, "audio counts"
+    own_set(tmp_path, count=4)
+    assert pinned({"mine": mine}) not in (first, second)
+    with pytest.raises(ValueError, match=r"^data\.questions\.mine: .*mine\.jsonl has changed since the plan was made"):
+        corpus.write(ClosedDomain(**TINY_CORPUS, questions=first), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "message"),
+    [
+        (None, {}, "none.jsonl is no question set"),
+        ([], {}, "it holds no question"),
+        ([{"question": "a"}], {}, "line 1: column 'answer' is missing; there are question"),
+        ([{"question": "a", "answer": "b", "n": 1}] * 2, {"id": "n"}, "line 2: n is '1', as in a row before it"),
+        ([{"question": "a", "answer": "b", "n": "../x"}], {"id": "n"}, "line 1: n is '../x', it must be letters"),
+        ([{"question": "a", "answer": []}], {}, "line 1: .* holds no answer"),
+        ([{"question": "a", "answer": "b", "audio": "none.wav"}], {}, "No such file or directory: .*none.wav"),
+    ],
+)
+def test_what_is_wrong_is_told_when_the_plan_is_made(tmp_path, rows, columns, message):
+    path = tmp_path / "none.jsonl" if rows is None else write_lines(tmp_path / "mine.jsonl", rows)
+    with pytest.raises(ConfigError, match=rf"^data\.questions\.mine\.path: .*{message}") as error:
+        pinned({"mine": QuestionSet(path=str(path), **columns)})
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "message"),
+    [
+        ("mine", {"path": "x", "colour": "red"}, r"data\.questions\.mine\.colour is no setting"),
+        ("mine", {"title": "Mine"}, r"data\.questions\.mine\.path is None; it must be a file or folder, or hub"),
+        ("mine", {"hub": "a/b", "revision": "main"}, r"data\.questions\.mine\.revision is 'main'; it must be a commit"),
+        ("my-set", {"path": "x"}, r"data\.questions\.my-set is .*; it must be a name of letters"),
+        ("people", {"path": "x"}, r"data\.questions\.people is .*; it must be called otherwise"),
+    ],
+)
+def test_settings_that_are_wrong(name, told, message):
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        typed(ClosedDomain, {**TINY_CORPUS, "questions": {name: told}}, "data")
+
+
+def test_a_question_that_the_closed_domain_cannot_speak(tmp_path):
+    file = write_lines(tmp_path / "mine.jsonl", [{"question": "Is 7 prime?", "answer": "yes"}])
+    with pytest.raises(ValueError, match=r"^data\.questions\.mine: 'Is 7 prime\?' cannot be spoken: write it in words"):
+        corpus.write(closed_domain(mine=QuestionSet(path=str(file))), tmp_path)
