@@ -220,7 +220,7 @@ def test_the_launcher_s_gpu_goes_before_the_profile_s() -> None:
     ],
 )  # fmt: skip
 def test_settings_of_training_as_those_of_the_estimate(settings: dict[str, Any], wanted: dict[str, Any]) -> None:
-    plain = {"ranks": 4, "batch_size": 16, "batch_tokens": None, "max_length": 800, "deepspeed": {}}
+    plain: dict[str, Any] = {"ranks": 4, "batch_size": 16, "batch_tokens": None, "max_length": 800, "deepspeed": {}}
     made = training(typed(Optimization, TINY_OPTIMIZATION | plain | settings))
     assert {name: getattr(made, name) for name in wanted} == wanted
 
