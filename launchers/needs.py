@@ -123,7 +123,7 @@ def _answers(asked: Sequence[Answers]) -> Table:
 
 
 def _parts(memory: Memory | Answering, names: Sequence[str]) -> list[str]:
-    """Those parts and the peak."""
+    """The named parts and the peak, in GiB."""
     return [f"{number / GIB:.1f}" for number in (*(getattr(memory, name) for name in names), memory.total)]
 
 

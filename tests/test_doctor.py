@@ -220,6 +220,7 @@ def test_a_package_of_another_version_is_named_with_what_to_install(monkeypatch:
     [
         ("train.attention=flash_attention_2", "flash-attn"),
         ("train.fused_loss=true", "liger-kernel"),
+        ("++train.stages.sqa.fused_loss=true", "liger-kernel"),
         ("+speech.aligner.backend=whisper_timestamped", "whisper-timestamped"),
     ],
 )

@@ -32,7 +32,7 @@ def gpus(
         told.append(ok(f"the plan fits {named.name or 'the GPU'}: {most:.1f} of {named.memory_gb:g} GiB"))
     if elsewhere:
         return [*told, note("the GPUs of the cluster's nodes cannot be looked at from here")]
-    ranks = cell["train"]["ranks"]
+    ranks = max((each.training.gpus for each in needed), default=cell["train"]["ranks"])
     if len(devices) < ranks:
         many = "a GPU" if ranks == 1 else f"{ranks} GPUs"
         told.append(no(f"{many} for train.ranks={ranks}; there are {len(devices)}",

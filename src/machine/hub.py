@@ -12,10 +12,11 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 from src.grid.plan import Plan
-from src.grid.step import canonical
+from src.grid.step import Step
+from src.grid.typed import plain
 from src.machine.finding import Finding, no, note, ok, unknown
 from src.machine.sources import INDEX, Source
-from src.model.hub_files import ADDRESS, REPOSITORY, fetching, page
+from src.model.hub import ADDRESS, REPOSITORY, fetching, page
 
 TIMEOUT = 5.0
 """Seconds that an answer may take."""
@@ -62,9 +63,20 @@ def _stored(source: Source, plan: Plan) -> str | None:
     """The artifact that has it already, where no later step reads the source itself."""
     if source.stays:
         return None
-    steps = [entry for entry in plan.entries.values() if entry.step.kind in FETCHING
-             and f'"{source.where}"' in canonical(entry.step.settings)]  # fmt: skip
+    steps = [
+        entry
+        for entry in plan.entries.values()
+        if entry.step.kind in FETCHING and _names(plain(entry.step, leaf=Step), source.where)
+    ]
     return steps[0].step.name if steps and all(entry.cached for entry in steps) else None
+
+
+def _names(settings: Any, where: str) -> bool:
+    """Whether `where` is one of the values, at any depth."""
+    if isinstance(settings, dict | list):
+        inner = settings.values() if isinstance(settings, dict) else settings
+        return any(_names(value, where) for value in inner)
+    return bool(settings == where)
 
 
 def _described(source: Source, gigabytes: float | None, licence: str | None) -> str:

@@ -83,10 +83,10 @@ def _compiler(needed: bool) -> list[Finding]:
 def packages_asked_for(cell: Mapping[str, Any]) -> list[Finding]:
     """Packages that are not in pyproject.toml, where a setting asks for them."""
     asked = []
-    train, aligner = cell["train"], cell["speech"].get("aligner") or {}
-    if train["attention"] == "flash_attention_2":
+    aligner = cell["speech"].get("aligner") or {}
+    if "flash_attention_2" in _of_stages(cell["train"], "attention"):
         asked.append(("train.attention=flash_attention_2", "flash-attn", "train.attention=sdpa does without"))
-    if train["fused_loss"]:
+    if True in _of_stages(cell["train"], "fused_loss"):
         asked.append(("train.fused_loss=true", "liger-kernel", "train.fused_loss=false does without"))
     if aligner.get("backend") == "whisper_timestamped":
         other = "speech.aligner.backend=transformers does without"
@@ -99,6 +99,12 @@ def packages_asked_for(cell: Mapping[str, Any]) -> list[Finding]:
         else:
             findings.append(ok(f"{package} {found} for {setting}"))
     return findings
+
+
+def _of_stages(train: Mapping[str, Any], key: str) -> list[Any]:
+    """A setting of `train` in each stage of the chain, which may have its own."""
+    own = [train["stages"][name].get(key) for name in train["chain"]]
+    return [train[key] if value is None else value for value in own]
 
 
 def _data(cell: Mapping[str, Any]) -> list[Finding]:

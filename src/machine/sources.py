@@ -29,7 +29,7 @@ class Source:
     """A repository of the hub, a web address, or a path."""
     revision: str | None = None
     kind: Literal["model", "dataset"] = "model"
-    """Of a repository."""
+    """What a repository holds."""
     patterns: tuple[str, ...] = MODEL
     """The files of a repository that are wanted."""
     tensors: str = ""

@@ -16,7 +16,7 @@ from rich.console import Console
 from launchers.needs import needs_table, verdict
 from src.grid.errors import ConfigError
 from src.grid.plan import make_plan
-from src.grid.step import Step
+from src.grid.step import Step, closure
 from src.grid.store import Store
 from src.grid.typed import typed
 from src.machine.hours import flops_per_token
@@ -101,7 +101,7 @@ def drawn(each: Requirement) -> dict[str, int]:
 def test_sets_follow_the_chain(tmp_path: Path) -> None:
     """Whatever its order, its length, or how many sets a stage has."""
     ratios = ["replay.ratio=0.1", "replay.text_ratio=0.25", "replay.basis=old"]
-    turned = found(tmp_path, "train.chain=[sqa,asr]", *ratios)
+    turned = found(tmp_path, "train.chain=[sqa,asr]", "train.stages.asr.max_length=1200", *ratios)
     assert drawn(turned["train-asr-replay"]) == {"asr": 1000, "text": 500, "sqa": 70}
     assert drawn(turned["train-sqa-replay"]) == {"sqa": 700, "text": 500} and "train-tts" not in turned
     joint = found(tmp_path, "train.chain=[joint]", *ratios)
@@ -144,7 +144,7 @@ def test_what_is_longer_than_a_stage_takes_is_not_trained_on(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("lengths", ["[500]", "[2, 1]", "[0, 1]", "[]"])
 def test_lengths_that_are_none_are_refused(lengths: str) -> None:
-    with pytest.raises(ConfigError, match=r"expected\.lengths"):
+    with pytest.raises(ConfigError, match=r"expected\.asr\.lengths is .* two or more numbers"):
         row(compose("config", overrides=[*LLAMA, f"+expected.asr={{examples: 5, lengths: {lengths}}}"]))
 
 
@@ -220,7 +220,7 @@ def test_the_launcher_s_gpu_goes_before_the_profile_s() -> None:
     ],
 )  # fmt: skip
 def test_settings_of_training_as_those_of_the_estimate(settings: dict[str, Any], wanted: dict[str, Any]) -> None:
-    plain = {"ranks": 4, "batch_size": 16, "batch_tokens": None, "max_length": 800, "deepspeed": {}}
+    plain: dict[str, Any] = {"ranks": 4, "batch_size": 16, "batch_tokens": None, "max_length": 800, "deepspeed": {}}
     made = training(typed(Optimization, TINY_OPTIMIZATION | plain | settings))
     assert {name: getattr(made, name) for name in wanted} == wanted
 
@@ -291,9 +291,7 @@ def test_no_gpu_named_is_no_refusal_and_is_said(tmp_path: Path) -> None:
 
 def test_what_is_in_the_store_is_not_refused(tmp_path: Path) -> None:
     """Steps that are complete do not have to fit any more, and sets that were counted are not assumed."""
-    store = Store(tmp_path)
-    for each in found(tmp_path, gpu={"memory_gb": 8}).values():
-        publish(store, each.step, {})
+    complete(Store(tmp_path), [each.step for each in found(tmp_path, gpu={"memory_gb": 8}).values()])
     needs = list(found(tmp_path, gpu={"memory_gb": 8}).values())
     assert all(each.cached for each in needs) and refusal(needs) is None
 
@@ -303,7 +301,7 @@ def test_sets_are_counted_where_the_store_has_them(tmp_path: Path) -> None:
     asr = found(tmp_path)["train-asr-replay"]
     lengths = {"asr": [300, 800, 801, 1200] * 25, "text": [50] * 60 + [900] * 40}
     for name, own in lengths.items():
-        publish(Store(tmp_path), {**asr.step.examples, **asr.step.replayed}[name], {}, own)
+        publish(Store(tmp_path), {**asr.step.examples, **asr.step.replayed}[name], own)
     again = found(tmp_path, "replay.ratio=0.1", "replay.text_ratio=0.1", "replay.basis=old")
     counted = again["train-asr-replay"]
     assert counted.counted and counted.examples == 50 + 6
@@ -313,14 +311,20 @@ def test_sets_are_counted_where_the_store_has_them(tmp_path: Path) -> None:
     assert longer.tokens == 2 * 25 * (300 + 800 + 801 + 1200)
 
 
-def publish(store: Store, step: Step, summary: dict[str, Any], lengths: Sequence[int] = ()) -> None:
+def publish(store: Store, step: Step, lengths: Sequence[int] = ()) -> None:
     """An artifact; of the kind `examples` if it has some."""
     out = store.work(step) / "out"
     out.mkdir(parents=True)
     if lengths:
         with Writer(out) as writer:
             writer.add([Example(list(range(n)), list(range(n))) for n in lengths])
-    store.publish(step, out, summary, 1.0)
+    store.publish(step, out, {}, 1.0)
+
+
+def complete(store: Store, steps: Sequence[Step]) -> None:
+    """Artifacts of the steps and of all that they rest on."""
+    for step in closure(steps):
+        publish(store, step, [300] if step.kind == "examples" else [])
 
 
 def asked(store: Path, *more: str, gpu: dict[str, Any] | None = None) -> list[Answers]:
@@ -373,9 +377,7 @@ def test_answers_that_do_not_fit_are_refused_with_what_would(tmp_path: Path, lim
     mended = asked(tmp_path, *PAPER, *told[1].split(), gpu={"memory_gb": limit})
     assert refusal([], mended) is None
     assert f"{max(each.memory.total for each in mended) / GIB:.1f}" == told[2]
-    complete = Store(tmp_path / "complete")
-    for each in needs:
-        publish(complete, each.step, {})
+    complete(Store(tmp_path / "complete"), [each.step for each in needs])
     assert refusal([], asked(tmp_path / "complete", *PAPER, gpu={"memory_gb": limit})) is None
 
 
