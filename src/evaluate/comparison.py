@@ -49,7 +49,8 @@ class Comparison:
     difference: float
     """Row - reference, mean over the seeds that both have."""
     standard_error: float | None
-    """Of the difference: over the examples for one seed, over seeds and examples for several. None for one example."""
+    """Error of the difference: over the examples for one seed, over seeds and examples for several. None for one
+    example."""
     p: float
     """Two-sided, of this comparison alone."""
     p_adjusted: float
@@ -236,7 +237,7 @@ def _test(pairs: Sequence[_Pair]) -> Comparison:
 
 
 def _variance(deviations: Mapping[str, float]) -> float | None:
-    """Of the sum of one deviation an example: the square of the error in `statistics.share`, with n / (n - 1)."""
+    """Variance of the sum of one deviation an example: the squared error of `statistics.share`, with n / (n - 1)."""
     n = len(deviations)
     return math.fsum(own**2 for own in deviations.values()) * n / (n - 1) if n > 1 else None
 

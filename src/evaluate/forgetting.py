@@ -83,7 +83,7 @@ class Forgetting:
     average: Estimate | None
     backward_transfer: Estimate | None
     retention: tuple[Estimate | None, ...]
-    """Of each task, relative to its score when it was learned; None until there is a later stage."""
+    """Retention of each task, relative to its score when it was learned; None until there is a later stage."""
     rate: tuple[Estimate | None, ...]
     """The forgetting rate of each task, in percent, relative to the same."""
 

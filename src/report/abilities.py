@@ -12,7 +12,7 @@ from src import tasks
 from src.evaluate.statistics import Estimate, over_seeds
 
 TEXT = tasks.TEXT_ABILITIES
-"""Those that a text model has."""
+"""The abilities that a text model has."""
 SPOKEN = tasks.SPOKEN_ABILITIES
 IFEVAL = tasks.ABILITIES["ifeval"].key
 

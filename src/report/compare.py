@@ -31,7 +31,7 @@ class Reference:
 
     name: str
     letter: str
-    """Of the marks against it."""
+    """The marks against it are this letter."""
     lines: tuple[Variant, ...]
     """The lines of the table that fit the name."""
 

@@ -45,7 +45,7 @@ def place(points: Array, sizes: Array, taken: Array, bounds: Sequence[float]) ->
         alone[i] += CROSSED * _through(points[i], ends[i][:, None], spots).sum(axis=1)
 
     def costs(i: int, chosen: Array) -> Array:
-        """Of each place of name i, with the others where they are."""
+        """The cost of each place of name i, with the others where they are."""
         others = np.arange(n) != i
         box, end = boxes[others, chosen[others]], ends[others, chosen[others]]
         point, own = points[others], (points[i], ends[i][:, None])

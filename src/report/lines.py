@@ -51,7 +51,7 @@ class Score:
     error: float | None
     """Standard error of the one seed's score, from its examples; None for several seeds, or where it has none."""
     interval: Interval | None
-    """Of 95 %: of the one seed's score, from its examples; of the mean over several seeds."""
+    """95 % interval of the one seed's score, from its examples, or of the mean over several seeds."""
     n: int
     """Examples that were scored, of one seed."""
     seeds: tuple[Mapping[str, Any], ...]
@@ -80,7 +80,7 @@ class Variant:
 
     label: str
     name: str
-    """Of the strategy."""
+    """The strategy: its file in conf/strategy/."""
     settings: Mapping[str, Any]
     """What tells this variant from others of its strategy, as dotted keys."""
     rows: tuple[Row, ...]

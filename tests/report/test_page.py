@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from src.report import examples
+from src.report import cells, examples
 from src.report.lines import collapse
 from src.report.page import _interval
 from src.report.report import write
@@ -76,9 +76,9 @@ def test_the_page_of_a_whole_grid(fake: FakeGrid) -> None:
     table = json.loads((fake.grid / "table.json").read_text())
     replay = next(row for row in page.rows if row[0] == "Replay")
     score = table["rows"][7]["scores"]["qa/countries/t2t"]
-    mean = score["mean"]
+    mean, marked = score["mean"], cells.letters(table["rows"][7], "qa/countries/t2t")
     assert replay[1].split() == [
-        f"{100 * mean:.1f}±{100 * score['standard_error']:.1f}n{100 * score['interval'][0]:.1f}–"
+        f"{100 * mean:.1f}±{100 * score['standard_error']:.1f}{marked}{100 * score['interval'][0]:.1f}–"
         f"{100 * score['interval'][1]:.1f}",
         "66.3",
     ]
