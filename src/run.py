@@ -4,7 +4,7 @@ Globs in the overrides are written out first (src/globs.py).
 Hydra composes one cell for each combination of the overrides and hands all of them to the launcher at once
 (`hydra.mode` is MULTIRUN, so that a single cell goes the same way). The launcher, in `launchers/`,
 
-1. checks every cell and turns it into a row of steps    (src/grid/cell.py)
+1. checks every cell and turns it into a row of steps    (src/recipe.py)
 2. joins the rows into a plan of distinct steps          (src/grid/plan.py); `plan_only=true` prints it and stops
 3. freezes the plan in the grid's folder and runs it     (src/grid/execute.py, launchers/local.py)
 4. writes the report                                     (src/report/report.py)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from src.grid.cell import compose
+from src.recipe import compose
 from src.grid.errors import ConfigError
 from src.grid.step import Step
 from tests.evaluate.lm_eval_tasks import write_tasks
