@@ -34,6 +34,7 @@ from src.machine.refusals import refusal
 from src.machine.requirements import answers, requirements
 from src.machine.settings import Gpu
 from src.recipe import row
+from src.report.compare import check_compare
 
 
 class GridLauncher(Launcher):
@@ -137,6 +138,7 @@ def prepare(context: HydraContext, config: DictConfig, overrides: Sequence[Seque
             check_setting(path.exists(), setting, str(path), "a file or folder that exists")
         if made not in rows:
             rows.append(made)
+    check_compare(rows)
     outputs = {str(cell.get("outputs", "outputs")) for cell in cells}
     names = {cell.get("name") for cell in cells}
     if len(outputs) > 1 or len(names) > 1:

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from src import config
 from src.config import Cell
+from src.data.question_sets import pinned
 from src.data.replay import Replay
 from src.data.settings import ClosedDomain, PublishedData
 from src.evaluate import task_files
@@ -58,7 +59,7 @@ def row(composed: DictConfig) -> Row:
     cell, settings = config.cell(composed)
     made = Recipe(cell)
     name, label = cell.strategy.name, cell.strategy.label
-    curve: dict[str, Step] = {}
+    curve: Mapping[str, Step] = {}
     if cell.original:
         model = made.base
         final = made.scores(model, TEXT_TASKS)
@@ -117,7 +118,7 @@ class Recipe:
     def fit(self, speech: FittedSpeech) -> None:
         """Text that is written here, and speech components that are fitted to one voice."""
         assert isinstance(self.cell.data, ClosedDomain)
-        self.corpus = Corpus(config=self.cell.data)
+        self.corpus = Corpus(config=replace(self.cell.data, questions=pinned(self.cell.data.questions)))
         quantizer = Quantizer(config=speech.quantizer, corpus=self.corpus)
         self.units = Units(config=speech.units, corpus=self.corpus, quantizer=quantizer)
         self.vocoder = Vocoder(config=speech.vocoder, quantizer=quantizer)
@@ -128,7 +129,7 @@ class Recipe:
     def fetch(self, speech: PretrainedSpeech) -> None:
         """Published data and speech components, copied into the store; speech becomes units in shards."""
         assert isinstance(self.cell.data, PublishedData)
-        self.corpus = Datasets(config=self.cell.data)
+        self.corpus = Datasets(config=replace(self.cell.data, questions=pinned(self.cell.data.questions)))
         published = components(speech)
         self.vocoder, self.recognizer = published["vocoder"], published["recognizer"]
         quantizer: Step = published["encoder"]

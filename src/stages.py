@@ -22,6 +22,8 @@ from src.train.settings import Optimization
 Conversation = list[dict[str, str]]
 Settings = TypeVar("Settings")
 
+ORIGINAL = "original"
+"""The model before the first stage, where scores are told stage by stage."""
 TEXT = "text"
 """The set of the base model's own text, which replay draws from before the first stage, too."""
 
@@ -107,6 +109,7 @@ def chain(train: Mapping[str, Any], replay: Mapping[str, Any], common: Mapping[s
     made: list[Stage] = []
     for place, name in enumerate(names):
         require(name in declared, "train.chain", name, "out of train.stages: " + ", ".join(declared))
+        require(name != ORIGINAL, "train.chain", name, "another name: it is that of the model before the first stage")
         where, own = f"train.stages.{name}", dict(declared[name])
         sets = typed(tuple[str, ...], own.pop("sets", None) or [name], f"{where}.sets")
         for each in sets:

@@ -3,14 +3,12 @@ checked with them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 from src.checks import positive, require
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """The linear layers of a Llama."""
-INITIALIZATIONS = ("mean_covariance", "mean")
-"""How the rows of new tokens begin (src/model/vocabulary.py)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +56,7 @@ class PublishedModel:
     """Commit, tag or branch of the hub; of a folder, a label to be changed when its files are."""
     seed: int
     """Seed for initializing the new rows of embeddings and head."""
-    initialization: str
+    initialization: Literal["mean_covariance", "mean"]
     """How the new rows begin: mean_covariance (as transformers does it) or mean (src/model/vocabulary.py)."""
     pad_to_multiple_of: int | None = None
     """Rows of embeddings and head are filled up to a multiple of this."""
@@ -71,8 +69,6 @@ class PublishedModel:
     def __post_init__(self) -> None:
         require(bool(self.pretrained), "pretrained", self.pretrained, "a hub repository or a folder")
         require(self.seed >= 0, "seed", self.seed, "at least 0")
-        ways = INITIALIZATIONS
-        require(self.initialization in ways, "initialization", self.initialization, " or ".join(ways))
         positive(self, "pad_to_multiple_of", "text_tokens")
         known = self.architecture is None or "model_type" in self.architecture
         require(known, "architecture", list(self.architecture or ()), "a configuration with its model_type, or null")

@@ -7,9 +7,6 @@ from src.grid.row import Row
 from src.grid.step import closure
 from src.steps.train import Train
 
-ORIGINAL = "original"
-"""The model before the first stage, where the scores of a chain are told stage by stage."""
-
 REPEATED = re.compile(r"(.+)_(\d+)")
 
 

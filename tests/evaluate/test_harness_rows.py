@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from src.recipe import compose
 from src.grid.errors import ConfigError
 from src.grid.step import Step
+from src.recipe import compose
 from tests.evaluate.lm_eval_tasks import write_tasks
 
 
