@@ -22,7 +22,7 @@ from src.grid.errors import ConfigError
 from src.grid.row import Row
 from src.grid.step import Step
 from src.grid.typed import typed
-from src.model.settings import ScratchModel
+from src.model.settings import ScratchModel, described
 from src.speech.published_settings import LISTS, PretrainedSpeech
 from src.speech.settings import FittedSpeech
 from src.stages import SETS, TEXT, Stage, before
@@ -113,7 +113,7 @@ class Recipe:
             architecture = model.architecture
             self.base = Base(units=units, architecture=architecture, optimization=optimization, corpus=self.corpus)
         else:
-            self.base = Backbone(units=units, config=model)
+            self.base = Backbone(units=units, config=described(model))
 
     def fit(self, speech: FittedSpeech) -> None:
         """Text that is written here, and speech components that are fitted to one voice."""

@@ -1,8 +1,10 @@
 """The settings of the base model, theta_0 of every merge, and of what is trained in it. Imports no torch: a plan is
 checked with them."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from src.checks import positive, require
@@ -72,6 +74,24 @@ class PublishedModel:
         positive(self, "pad_to_multiple_of", "text_tokens")
         known = self.architecture is None or "model_type" in self.architecture
         require(known, "architecture", list(self.architecture or ()), "a configuration with its model_type, or null")
+
+
+NOT_SIZES = ("architectures", "_name_or_path", "dtype", "torch_dtype", "transformers_version")
+"""Fields of a config.json that say nothing of a model's sizes."""
+
+
+def described(model: PublishedModel) -> PublishedModel:
+    """The model with the sizes that its own folder tells, where it is one: those in the configuration are of the model
+    that was named there first. Of a vision model, whose text part is another model, they are left as they are."""
+    file = Path(model.pretrained).expanduser() / "config.json"
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return model  # of the hub, or to be refused by who opens it
+    if not isinstance(told, dict) or "model_type" not in told or "text_config" in told:
+        return model
+    sizes = {key: value for key, value in told.items() if key not in NOT_SIZES}
+    return replace(model, architecture=sizes, text_tokens=None)
 
 
 @dataclass(frozen=True, kw_only=True)
