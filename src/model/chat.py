@@ -21,8 +21,13 @@ class Example:
 
 
 class Chat:
-    """Encodes many conversations quickly: the template is rendered once for the text around each turn, the contents are
-    tokenized as one batch. That this equals `apply_chat_template` is checked on the first conversation of each call.
+    """Encodes conversations in the chat format of a tokenizer.
+
+    Most templates render a turn whatever its neighbours are. Then the text around each turn is tokenized once, and the
+    contents of many conversations as one batch. That this equals `apply_chat_template` is checked on the first
+    conversation of each call. Where it does not, each conversation is rendered and tokenized as a whole, and what is
+    learned is found by the places of characters: Qwen 3 thinks in its last turn alone, and a SentencePiece tokenizer
+    joins what stands on both sides of a turn's beginning.
 
     Where the template strips white space around a content, as Llama's does, so does this.
     """
@@ -30,25 +35,19 @@ class Chat:
     def __init__(self, tokenizer: PreTrainedTokenizerBase):
         self.tokenizer = tokenizer
         marks = ["first-question", "first-answer", "second-question", "second-answer"]
-        roles = ["user", "assistant"] * 2
+        talk = [{"role": role, "content": mark} for role, mark in zip(["user", "assistant"] * 2, marks, strict=True)]
         try:
-            rendered: Any = tokenizer.apply_chat_template(
-                [{"role": r, "content": m} for r, m in zip(roles, marks, strict=True)], tokenize=False
-            )
-            spaced: Any = tokenizer.apply_chat_template(
-                [{"role": "user", "content": f"\n {marks[0]} "}], tokenize=False
-            )
+            rendered, spaced = self._render(talk), self._render([{"role": "user", "content": f"\n {marks[0]} "}])
         except (TemplateError, TypeError, ValueError) as error:
             raise ValueError(f"the tokenizer's chat template cannot be rendered: {error}") from error
         self.strips = f"\n {marks[0]} " not in spaced
-        between = re.split("|".join(marks), rendered)
         if re.findall("|".join(marks), rendered) != marks:
             raise ValueError("the tokenizer's chat template does not show every turn of user and assistant once")
-        first, to_assistant, to_user, _, after = between
+        first, to_assistant, to_user, _, after = re.split("|".join(marks), rendered)
+        self.end_of_turn = _common_prefix(to_user, after)
         ids = lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]  # noqa: E731
-        end = len(_common_prefix(to_user, after))
-        self.first, self.to_assistant = ids(first), ids(to_assistant)
-        self.end_of_turn, self.to_user = ids(to_user[:end]), ids(to_user[end:])
+        self._first, self._to_assistant = ids(first), ids(to_assistant)
+        self._end, self._to_user = ids(self.end_of_turn), ids(to_user[len(self.end_of_turn) :])
 
     def check(self) -> None:
         """Raise ValueError where the template cannot be used for training: before anything was made for it."""
@@ -58,32 +57,60 @@ class Chat:
     def encode(self, conversations: Sequence[Sequence[Message]]) -> list[Example]:
         """Loss on every assistant turn and on the token that ends it.
 
-        Raises ValueError where turns do not alternate between user and assistant, or the template treats a turn in a
-        way that depends on its neighbours.
+        Raises ValueError where turns do not alternate between user and assistant, or what the template shows does not
+        begin with what it shows when the assistant is asked.
         """
         for talk in conversations:
             if [turn["role"] for turn in talk] != ["user", "assistant"] * (len(talk) // 2) or not talk:
                 raise ValueError(f"a conversation must alternate user and assistant, got {[t['role'] for t in talk]}")
-        contents = [turn["content"] for talk in conversations for turn in talk]
-        if self.strips:
-            contents = [content.strip() for content in contents]
-        encoded = iter(self.tokenizer(contents, add_special_tokens=False)["input_ids"] if contents else [])
+        if not conversations:
+            return []
+        rendered: Any = self.tokenizer.apply_chat_template(list(conversations[0]), return_dict=True)
+        (first,) = self._by_turns(conversations[:1])
+        if rendered["input_ids"][: len(first.ids)] == first.ids:
+            return self._by_turns(conversations)
+        return [self._whole(talk) for talk in conversations]
+
+    def _by_turns(self, conversations: Sequence[Sequence[Message]]) -> list[Example]:
+        contents = [self._content(turn) for talk in conversations for turn in talk]
+        encoded = iter(self.tokenizer(contents, add_special_tokens=False)["input_ids"])
         examples = []
         for talk in conversations:
             ids: list[int] = []
             labels: list[int] = []
             for i in range(0, len(talk), 2):
-                prompt = (self.to_user if i else self.first) + next(encoded) + self.to_assistant
-                response = next(encoded) + self.end_of_turn
+                prompt = (self._to_user if i else self._first) + next(encoded) + self._to_assistant
+                response = next(encoded) + self._end
                 ids += prompt + response
                 labels += [IGNORE] * len(prompt) + response
             examples.append(Example(ids, labels))
-        if examples:
-            rendered: Any = self.tokenizer.apply_chat_template(list(conversations[0]), return_dict=True)
-            expected = rendered["input_ids"]
-            if expected[: len(examples[0].ids)] != examples[0].ids:
-                raise ValueError("the tokenizer's chat template cannot be rendered turn by turn")
         return examples
+
+    def _whole(self, talk: Sequence[Message]) -> Example:
+        text = self._render(talk)
+        learned = []
+        for i in range(1, len(talk), 2):
+            asked = self._render(talk[:i], add_generation_prompt=True)
+            if not text.startswith(asked):
+                raise ValueError("the tokenizer's chat template shows a conversation otherwise than it asks for an answer")
+            content = self._content(talk[i])
+            end = text.index(content, len(asked)) + len(content)
+            if text.startswith(self.end_of_turn, end):
+                end += len(self.end_of_turn)
+            learned.append((len(asked), end))
+        encoded: Any = self.tokenizer(text[: learned[-1][1]], add_special_tokens=False, return_offsets_mapping=True)
+        ids = list(encoded["input_ids"])
+        labels = [
+            token if any(start < stop and first <= start < last for first, last in learned) else IGNORE
+            for token, (start, stop) in zip(ids, encoded["offset_mapping"], strict=True)
+        ]
+        return Example(ids, labels)
+
+    def _content(self, turn: Message) -> str:
+        return turn["content"].strip() if self.strips else turn["content"]
+
+    def _render(self, talk: Sequence[Message], **options: bool) -> str:
+        return str(self.tokenizer.apply_chat_template(list(talk), tokenize=False, **options))
 
 
 def _common_prefix(a: str, b: str) -> str:

@@ -87,14 +87,14 @@ def test_another_model_than_the_plan_was_made_with(
     assert Checkpoint(tmp_path / "vision").files  # the source is as it was
 
 
-THINKING = """{%- for m in messages %}{{- '<' + m.role + '>' }}
+OTHERWISE = """{%- if add_generation_prompt %}asked{% endif %}{%- for m in messages %}{{- '<' + m.role + '>' }}
 {%- if loop.last and m.role == 'assistant' %}{{- '<think></think>' }}{%- endif %}{{- m.content }}{%- endfor %}"""
 
 
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        (THINKING, "cannot be rendered turn by turn"),
+        (OTHERWISE, "otherwise than it asks for an answer"),
         ("{%- for m in messages %}{% if m.role == 'user' %}{{- m.content }}{% endif %}{%- endfor %}", "every turn"),
         ("{%- for m in messages %}{{- m.content }}", "cannot be rendered: "),
         ("{{ raise_exception('no system turn') }}", "cannot be rendered: no system turn"),
