@@ -92,7 +92,9 @@ class Chat:
         for i in range(1, len(talk), 2):
             asked = self._render(talk[:i], add_generation_prompt=True)
             if not text.startswith(asked):
-                raise ValueError("the tokenizer's chat template shows a conversation otherwise than it asks for an answer")
+                raise ValueError(
+                    "the tokenizer's chat template shows a conversation otherwise than it asks for an answer"
+                )
             content = self._content(talk[i])
             end = text.index(content, len(asked)) + len(content)
             if text.startswith(self.end_of_turn, end):

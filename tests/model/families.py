@@ -15,13 +15,15 @@ CHATML = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 SYSTEM = (
-    "{% for m in messages %}{% if loop.first and m.role != 'system' %}<|im_start|>system\nYou help.<|im_end|>\n{% endif %}"
+    "{% for m in messages %}"
+    "{% if loop.first and m.role != 'system' %}<|im_start|>system\nYou help.<|im_end|>\n{% endif %}"
     "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 THINKS_LAST = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n"
-    "{% if m.role == 'assistant' and loop.last %}<think>\n\n</think>\n\n{% endif %}{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if m.role == 'assistant' and loop.last %}<think>\n\n</think>\n\n{% endif %}"
+    "{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 HEADERS = (
@@ -38,12 +40,14 @@ INST = (
 FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {"model_type": "llama", "template": HEADERS, "bos": "<|begin|>", "eos": "<|eot|>",
               "specials": ["<|header|>", "<|end_header|>"]},
-    "qwen2": {"model_type": "qwen2", "template": SYSTEM, "bos": None, "eos": "<|im_end|>", "specials": ["<|im_start|>"]},
+    "qwen2": {"model_type": "qwen2", "template": SYSTEM, "bos": None, "eos": "<|im_end|>",
+              "specials": ["<|im_start|>"]},
     "qwen3": {"model_type": "qwen3", "template": THINKS_LAST, "bos": None, "eos": "<|im_end|>",
               "specials": ["<|im_start|>", "<think>", "</think>"], "head_dim": 16},
-    "mistral": {"model_type": "mistral", "template": INST, "bos": "<s>", "eos": "</s>", "specials": ["[INST]", "[/INST]"]},
-    "smollm": {"model_type": "llama", "template": CHATML, "bos": None, "eos": "<|im_end|>", "specials": ["<|im_start|>"],
-               "tie_word_embeddings": True},
+    "mistral": {"model_type": "mistral", "template": INST, "bos": "<s>", "eos": "</s>",
+                "specials": ["[INST]", "[/INST]"]},
+    "smollm": {"model_type": "llama", "template": CHATML, "bos": None, "eos": "<|im_end|>",
+               "specials": ["<|im_start|>"], "tie_word_embeddings": True},
 }  # fmt: skip
 
 
@@ -55,8 +59,9 @@ def tokenizer_of(family: str) -> PreTrainedTokenizerFast:
     if family == "mistral":
         backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
         backend.decoder = decoders.Metaspace()
-        letters = sorted({letter for text in TEXT for letter in text} | set("abcdefghijklmnopqrstuvwxyz<>/|0123456789\n▁"))
-        trainer: Any = trainers.BpeTrainer(vocab_size=300, special_tokens=["<unk>", *specials], initial_alphabet=letters)
+        letters = sorted({*"".join(TEXT), *"abcdefghijklmnopqrstuvwxyz<>/|0123456789\n▁"})
+        specials = ["<unk>", *specials]
+        trainer: Any = trainers.BpeTrainer(vocab_size=300, special_tokens=specials, initial_alphabet=letters)
     else:
         backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         backend.decoder = decoders.ByteLevel()

@@ -46,7 +46,7 @@ def test_what_is_asked_begins_what_is_trained_on(family: str, turns: list[tuple[
     (example,) = Chat(tokenizer).encode([talk])
     asked = tokenizer.apply_chat_template(talk[:-1], add_generation_prompt=True, return_dict=True)["input_ids"]
     assert example.ids[: len(asked)] == asked
-    last = max(i for i, label in enumerate(example.labels[: len(asked)] + [0]) if label == IGNORE)
+    last = max(i for i, label in enumerate([*example.labels[: len(asked)], 0]) if label == IGNORE)
     assert last == len(asked) - 1, "the answer begins right behind what is asked"
 
 
