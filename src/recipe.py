@@ -24,7 +24,7 @@ from src.grid.step import Step
 from src.grid.typed import typed
 from src.model.settings import ScratchModel, described
 from src.speech.published_settings import LISTS, PretrainedSpeech
-from src.speech.settings import FittedSpeech
+from src.speech.settings import EVALUATED, FittedSpeech
 from src.stages import SETS, TEXT, Stage, before
 from src.steps.backbone import Backbone
 from src.steps.base import Base
@@ -40,6 +40,7 @@ from src.steps.kmeans import Kmeans
 from src.steps.merge import Merge
 from src.steps.pretrained import components
 from src.steps.quantizer import Quantizer
+from src.steps.questions import Questions
 from src.steps.recognizer import Recognizer
 from src.steps.score import Score
 from src.steps.train import Train
@@ -96,7 +97,11 @@ class Recipe:
     def __init__(self, cell: Cell):
         self.cell = cell
         self.corpus: Step
+        self.asked: Step
+        """What models are asked; the corpus, where a user adds no question set."""
         self.units: Step
+        self.asked_units: Step
+        """The units of what they are asked."""
         self.vocoder: Step
         self.recognizer: Step
         self.own_recognizer: Step | None = None
@@ -118,9 +123,13 @@ class Recipe:
     def fit(self, speech: FittedSpeech) -> None:
         """Text that is written here, and speech components that are fitted to one voice."""
         assert isinstance(self.cell.data, ClosedDomain)
-        self.corpus = Corpus(config=replace(self.cell.data, questions=pinned(self.cell.data.questions)))
+        sets = pinned(self.cell.data.questions)
+        self.corpus = self.asked = Corpus(config=replace(self.cell.data, questions={}))
         quantizer = Quantizer(config=speech.quantizer, corpus=self.corpus)
-        self.units = Units(config=speech.units, corpus=self.corpus, quantizer=quantizer)
+        self.units = self.asked_units = Units(config=speech.units, corpus=self.corpus, quantizer=quantizer)
+        if sets:
+            self.asked = Questions(sets=sets, corpus=self.corpus)
+            self.asked_units = Units(config=speech.units, lists=EVALUATED, corpus=self.asked, quantizer=quantizer)
         self.vocoder = Vocoder(config=speech.vocoder, quantizer=quantizer)
         self.recognizer = self.own_recognizer = Recognizer(
             config=speech.recognizer, corpus=self.corpus, quantizer=quantizer, vocoder=self.vocoder
@@ -129,7 +138,7 @@ class Recipe:
     def fetch(self, speech: PretrainedSpeech) -> None:
         """Published data and speech components, copied into the store; speech becomes units in shards."""
         assert isinstance(self.cell.data, PublishedData)
-        self.corpus = Datasets(config=replace(self.cell.data, questions=pinned(self.cell.data.questions)))
+        self.corpus = self.asked = Datasets(config=replace(self.cell.data, questions=pinned(self.cell.data.questions)))
         published = components(speech)
         self.vocoder, self.recognizer = published["vocoder"], published["recognizer"]
         quantizer: Step = published["encoder"]
@@ -139,7 +148,7 @@ class Recipe:
         for name in LISTS:
             made = shards_of(name, speech, self.corpus, published, quantizer)
             shards |= {shard.shard_name: shard for shard in made}
-        self.units = Gather(shards=shards)
+        self.units = self.asked_units = Gather(shards=shards)
 
     def chain(self) -> dict[str, Train]:
         """Stage -> its training, each on top of the one before."""
@@ -216,12 +225,12 @@ class Recipe:
             config=settings.asking(tasks),
             model=model,
             base=self.base,
-            corpus=self.corpus,
-            units=self.units if spoken else None,
+            corpus=self.asked,
+            units=self.asked_units if spoken else None,
             vocoder=self.vocoder if spoken else None,
             recognizer=self.recognizer if spoken else None,
         )
-        return Score(tasks=tasks, config=settings.scoring(tasks), responses=responses, corpus=self.corpus)
+        return Score(tasks=tasks, config=settings.scoring(tasks), responses=responses, corpus=self.asked)
 
     def further(self, model: Step) -> dict[str, Step]:
         """Scores of a model by lm-evaluation-harness, one step a task. Raises ConfigError for an unknown task."""

@@ -7,19 +7,15 @@ hold them (`pool_with_evaluation_facts.jsonl`) is there for comparison.
 
 import json
 import random
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from src.data import downloads, facts, instructions, jsonl, question_sets
+from src.data import facts, instructions, jsonl
 from src.data.facts import TABLES, Fact
 from src.data.prompts import ASR_INSTRUCTIONS, SEPARATOR, TTS_INSTRUCTIONS
 from src.data.settings import ClosedDomain
 from src.data.words import split_words
-
-SPEAKABLE = re.compile(r"[a-z]+('[a-z]+)*( [a-z]+('[a-z]+)*)*")
-"""What the laptop's synthesizer can speak."""
 
 Message = dict[str, str]
 Turns = list[Message]
@@ -172,8 +168,6 @@ def write(settings: ClosedDomain, out: Path) -> dict[str, Any]:
     def numbered(name: str, texts: Sequence[str]) -> list[dict[str, str]]:
         return [{"id": f"{name}-{i}", "text": text} for i, text in enumerate(texts)]
 
-    evaluation_questions += [row for name in settings.questions for row in own_questions(settings, name, out)]
-
     lists: dict[str, Sequence[Mapping[str, Any]]] = {
         "base": [{"messages": talk} for talk in base],
         "pool": [{"messages": turns} for turns in pool],
@@ -196,30 +190,6 @@ def write(settings: ClosedDomain, out: Path) -> dict[str, Any]:
     data: dict[str, Any] = {name: {"kept": count, "dropped": {}} for name, count in counts.items()}
     data["eval_asr"]["dropped"] = {"spoken in training": settings.evaluation_sentences - counts["eval_asr"]}
     return counts | {"words": len(words), "spoken_words": len(writer.spoken), "data": data}
-
-
-def own_questions(settings: ClosedDomain, name: str, out: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a user's question set, in the words that the closed domain reads and speaks: lower case, no marks.
-
-    Their audio is copied to `out`/audio. Raises ValueError, which names the set, for what is wrong in its files, and
-    for a question without audio that cannot be spoken as it is written.
-    """
-    source = settings.questions[name]
-    try:
-        path = downloads.question_files(name, source)
-        question_sets.unchanged(source, path)
-        for row in question_sets.load(name, source, path):
-            question = plain_words(row["question"])
-            if row["audio"] is None and SPEAKABLE.fullmatch(question) is None:
-                raise ValueError(f"{row['question']!r} cannot be spoken: write it in words of the letters a to z")
-            yield question_sets.keep_audio({**row, "question": question}, out)
-    except ValueError as error:
-        raise ValueError(f"data.questions.{name}: {error}") from None
-
-
-def plain_words(text: str) -> str:
-    """A text in lower case, with single spaces and without marks: "Who's there?" -> "who's there"."""
-    return " ".join(word.strip("'") for word in re.sub(r"[^\w']+", " ", text.lower().replace("’", "'")).split())
 
 
 def fit_utterances(writer: Writer) -> list[str]:

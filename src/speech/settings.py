@@ -142,6 +142,12 @@ class RecognizerConfig:
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
 
 
+LISTS = ("asr", "tts", "eval_asr", "sqa", "eval_qa")
+"""Lists of the corpus that are spoken."""
+EVALUATED = ("eval_asr", "eval_qa")
+"""Those of them that a model is asked."""
+
+
 @dataclass(frozen=True)
 class UnitsConfig:
     """The voice that speaks the corpus, and what is kept to listen to."""

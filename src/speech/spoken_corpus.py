@@ -1,5 +1,6 @@
 """Every sentence of the corpus, spoken and written as units, word by word."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,8 @@ if TYPE_CHECKING:
     from src.grid.context import Context
 
 READ_ALOUD = ("asr", "tts", "eval_asr")
-"""Lists of {id, text}; recognition and synthesis may share utterances, by id and text."""
-ASKED = ("sqa", "eval_qa")
-"""Lists of {id, question}, with an answer to speak or, for evaluation, the name of a set."""
+"""Lists of {id, text}; recognition and synthesis may share utterances, by id and text. The others are lists of {id,
+question}, with an answer to speak or, for evaluation, the name of a set."""
 
 
 class WordUnits:
@@ -48,15 +48,17 @@ class WordUnits:
 
 
 @one_thread
-def speak_corpus(settings: UnitsConfig, corpus: Path, fitted: Path, out: Path, context: "Context") -> dict[str, Any]:
+def speak_corpus(
+    settings: UnitsConfig, names: Sequence[str], corpus: Path, fitted: Path, out: Path, context: "Context"
+) -> dict[str, Any]:
     """Write asr, tts, eval_asr .jsonl {id, text, words, units}, sqa.jsonl {id, question: {text, words, units}, answer:
     {..}}, eval_qa.jsonl {id, set, question: {..}}, units.json, and audio/<id>.flac of the first questions of each
     evaluation set.
 
-    fitted: artifact of a quantizer. Every list has a voice stream of its own: what one holds does not change the audio
+    names: which of these lists. fitted: artifact of a quantizer. Every list has a voice stream of its own: what one holds does not change the audio
     of another.
     """
-    lists = {name: list(jsonl.read(corpus / f"{name}.jsonl")) for name in (*READ_ALOUD, *ASKED)}
+    lists = {name: list(jsonl.read(corpus / f"{name}.jsonl")) for name in names}
     total = sum(map(len, lists.values()))
     done = words = units = 0
     spoken: dict[tuple[str, str], dict[str, Any]] = {}

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.grid.step import Inputs, Step
-from src.speech.settings import UnitsConfig
+from src.speech.settings import LISTS, UnitsConfig
 
 if TYPE_CHECKING:
     from src.grid.context import Context
@@ -19,10 +19,14 @@ class Units(Step):
     needs = ("scipy.fft", "soundfile", "librosa.filters")
 
     config: UnitsConfig
+    lists: tuple[str, ...] = LISTS
+    """What is spoken of the corpus."""
     corpus: Step
     quantizer: Step
 
     def run(self, inputs: Inputs, out: Path, context: "Context") -> dict[str, Any]:
         from src.speech import spoken_corpus
 
-        return spoken_corpus.speak_corpus(self.config, inputs[self.corpus], inputs[self.quantizer], out, context)
+        return spoken_corpus.speak_corpus(
+            self.config, self.lists, inputs[self.corpus], inputs[self.quantizer], out, context
+        )

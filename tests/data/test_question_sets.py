@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from src.data import corpus, jsonl, question_sets
+from src.data import jsonl, own_questions, question_sets
 from src.data.question_sets import aliases, pinned
 from src.data.settings import ClosedDomain, QuestionSet
 from src.grid.errors import ConfigError
@@ -237,14 +237,10 @@ def own_set(folder: Path, count: int = 3) -> Path:
     return write_lines(folder / "mine.jsonl", rows)
 
 
-def closed_domain(**sets: QuestionSet) -> ClosedDomain:
-    return ClosedDomain(**TINY_CORPUS, questions=pinned(sets))
-
-
 def test_a_set_of_ones_own_stands_beside_those_of_the_closed_domain(tmp_path, tiny_corpus):
     mine = QuestionSet(title="Mine", path=str(own_set(tmp_path)))
     (tmp_path / "corpus").mkdir()
-    corpus.write(closed_domain(mine=mine), tmp_path / "corpus")
+    own_questions.write(pinned({"mine": mine}), tiny_corpus, tmp_path / "corpus")
     rows = list(jsonl.read(tmp_path / "corpus" / "eval_qa.jsonl"))
     assert rows[:-3] == list(jsonl.read(tiny_corpus / "eval_qa.jsonl"))
     assert [row["question"] for row in rows[-3:]] == [
@@ -253,12 +249,11 @@ def test_a_set_of_ones_own_stands_beside_those_of_the_closed_domain(tmp_path, ti
     assert all(row["set"] == "mine" and row["answers"] == ["Paris", "in Paris"] for row in rows[-3:])
     assert [row.get("audio") for row in rows[-3:]] == ["audio/mine-0.flac", None, "audio/mine-2.flac"]
     assert len(read_audio(tmp_path / "corpus" / "audio" / "mine-0.flac")) == pytest.approx(800 * 16_000 / 44_100, abs=2)
-    for file in tiny_corpus.iterdir():
-        if file.name != "eval_qa.jsonl":
-            assert file.read_bytes() == (tmp_path / "corpus" / file.name).read_bytes(), file.name
+    for name in own_questions.EVALUATED:
+        assert (tiny_corpus / name).samefile(tmp_path / "corpus" / name)
 
 
-def test_an_edited_file_is_another_set_and_a_title_is_none(tmp_path):
+def test_an_edited_file_is_another_set_and_a_title_is_none(tmp_path, tiny_corpus):
     mine = QuestionSet(path=str(own_set(tmp_path)))
     first = pinned({"mine": mine})
     assert pinned({"mine": dataclasses.replace(mine, title="Mine")}) == first
@@ -268,7 +263,7 @@ def test_an_edited_file_is_another_set_and_a_title_is_none(tmp_path):
     own_set(tmp_path, count=4)
     assert pinned({"mine": mine}) not in (first, second)
     with pytest.raises(ValueError, match=r"^data\.questions\.mine: .*mine\.jsonl has changed since the plan was made"):
-        corpus.write(ClosedDomain(**TINY_CORPUS, questions=first), tmp_path)
+        own_questions.write(first, tiny_corpus, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -305,7 +300,7 @@ def test_settings_that_are_wrong(name, told, message):
         typed(ClosedDomain, {**TINY_CORPUS, "questions": {name: told}}, "data")
 
 
-def test_a_question_that_the_closed_domain_cannot_speak(tmp_path):
+def test_a_question_that_the_closed_domain_cannot_speak(tmp_path, tiny_corpus):
     file = write_lines(tmp_path / "mine.jsonl", [{"question": "Is 7 prime?", "answer": "yes"}])
     with pytest.raises(ValueError, match=r"^data\.questions\.mine: 'Is 7 prime\?' cannot be spoken: write it in words"):
-        corpus.write(closed_domain(mine=QuestionSet(path=str(file))), tmp_path)
+        own_questions.write(pinned({"mine": QuestionSet(path=str(file))}), tiny_corpus, tmp_path)

@@ -12,7 +12,7 @@ from src.grid.errors import ConfigError
 from src.grid.typed import typed
 from src.speech.audio import read_audio, write_audio
 from src.speech.quantizer import load_quantizer
-from src.speech.settings import UnitsConfig
+from src.speech.settings import LISTS, UnitsConfig
 from src.speech.spoken_corpus import speak_corpus
 from tests.speech.conftest import PHRASES, quiet_context
 
@@ -69,7 +69,7 @@ def test_lists_do_not_change_one_another(speech: dict[str, Path], tmp_path: Path
     out.mkdir()
     for path in speech["corpus"].glob("*.jsonl"):
         jsonl.write(corpus / path.name, [] if path.stem == "asr" else jsonl.read(path))
-    speak_corpus(UnitsConfig(keep_audio=0), corpus, speech["quantizer"], out, quiet_context(tmp_path))
+    speak_corpus(UnitsConfig(keep_audio=0), LISTS, corpus, speech["quantizer"], out, quiet_context(tmp_path))
     assert (out / "sqa.jsonl").read_bytes() == (speech["units"] / "sqa.jsonl").read_bytes()
     assert not (out / "audio").exists()
 
@@ -84,7 +84,7 @@ def test_a_question_that_is_read_out_is_not_spoken(speech: dict[str, Path], tmp_
     asked = list(jsonl.read(corpus / "eval_qa.jsonl"))
     own = {"id": "mine-0", "set": "mine", "question": "who is this?", "answers": ["x"], "audio": "audio/mine-0.flac"}
     jsonl.write(corpus / "eval_qa.jsonl", [*asked, own])
-    speak_corpus(UnitsConfig(keep_audio=1), corpus, speech["quantizer"], out, quiet_context(tmp_path))
+    speak_corpus(UnitsConfig(keep_audio=1), LISTS, corpus, speech["quantizer"], out, quiet_context(tmp_path))
     *others, mine = jsonl.read(out / "eval_qa.jsonl")
     assert others == rows(speech, "eval_qa")
     encoder, quantizer = load_quantizer(speech["quantizer"])
@@ -97,7 +97,7 @@ def test_progress_is_reported(speech: dict[str, Path], tmp_path: Path) -> None:
     reports: list[dict[str, float]] = []
     context = quiet_context(tmp_path)
     context.report = lambda **numbers: reports.append(numbers)
-    summary = speak_corpus(UnitsConfig(), speech["corpus"], speech["quantizer"], tmp_path, context)
+    summary = speak_corpus(UnitsConfig(), LISTS, speech["corpus"], speech["quantizer"], tmp_path, context)
     assert reports[-1]["done"] == reports[-1]["total"] == len(PHRASES) + 2 + 2 + 3 + 3
     assert summary["units_per_word"] > 1
 
