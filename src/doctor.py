@@ -22,6 +22,7 @@ from omegaconf import OmegaConf
 
 from launchers import cluster
 from src import config
+from src.globs import expand
 from src.grid.arguments import command_parser
 from src.grid.errors import ConfigError
 from src.grid.plan import make_plan
@@ -70,7 +71,7 @@ def compose(overrides: Sequence[str]) -> tuple[Row, dict[str, Any]]:
 
 
 def single(overrides: Sequence[str]) -> list[str]:
-    """The overrides of one cell of the sweep: the first of listed values, the default where a glob or range stands."""
+    """The overrides of one cell of the sweep: the first of listed values, the default where a range stands."""
     parsed = OverridesParser.create().parse_overrides([each for each in overrides if each not in ("-m", "--multirun")])
     kept = []
     for each in parsed:
@@ -89,7 +90,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("-m", "--multirun", action="store_true", help="may stand here as before src.run's overrides")
     asked = parser.parse_intermixed_args(arguments).overrides
     try:
-        overrides = single(asked)
+        overrides = single(expand(asked, CONF))
         composed, launcher = compose(overrides)
     except HydraException as error:
         print(error, file=sys.stderr)
