@@ -132,7 +132,7 @@ def test_the_paper_misses_what_is_not_here_and_each_has_its_remedy(tmp_path: Pat
     assert "--revision main --include 'model*.safetensors' --include " in command  # and not what is in original/
     assert "a token of the Hugging Face hub is configured" in done.stdout
     assert CANARY not in done.stdout + done.stderr
-    assert "strategy=replay, one cell of strategy=glob(*)" in lines[0]
+    assert "strategy=merge_dare, one cell of strategy=glob(*)" in lines[0]
 
 
 def test_a_hub_that_answers_says_who_may_have_what(tmp_path: Path, hub: tuple[str, type[Hub]]) -> None:
