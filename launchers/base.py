@@ -52,7 +52,7 @@ class Request:
     """What each of the jobs calls, once in each of its tasks; can be pickled. src/grid/job.py lists the exit codes."""
     resources: Resources
     tasks: int
-    """Of each job, spread evenly over resources.nodes."""
+    """Tasks of each job, spread evenly over resources.nodes."""
     after_success: Sequence[str]
     """Jobs that have to succeed before; if one does not, these are cancelled."""
     after_end: Sequence[str]
@@ -67,7 +67,7 @@ class Scheduler(ABC):
     """A scheduler of jobs. It holds no state: what was submitted stands in the grid's folder."""
 
     name: ClassVar[str]
-    """Of its folder in launchers/."""
+    """Name of its folder in launchers/."""
     title: ClassVar[str]
     """As messages call it."""
     commands: ClassVar[tuple[str, ...]] = ()

@@ -21,7 +21,7 @@ class Resources:
     gpus_per_node: int = 0
     cpus_per_task: int = 1
     mem_gb: float = 4.0
-    """Of each node."""
+    """Memory of each node."""
     minutes: int = 60
     """Time limit."""
 

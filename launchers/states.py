@@ -49,7 +49,7 @@ class State:
     job: str | None = None
     requeued: int = 0
     progress: Mapping[str, Any] = field(default_factory=dict)
-    """Of a running step: done, total, loss, seconds_left ..."""
+    """Numbers of a running step: done, total, loss, seconds_left ..."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from src.model import hub_files
 REFERENCE = re.compile(r"hf://datasets/(?P<repository>[^@]+)@(?P<revision>[0-9a-f]{40})/(?P<file>.+)")
 
 SPLIT_GIGABYTES = {"train.clean.100": 6.6, "train.clean.360": 24.0, "train.other.500": 31.0}
-"""Of LibriSpeech; each of the other splits has about 0.35."""
+"""Gigabytes of LibriSpeech's training splits; each other split has about 0.35."""
 
 
 @dataclass(frozen=True)

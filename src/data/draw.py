@@ -23,7 +23,7 @@ def draw(identities: Iterable[str], count: int | None, seed: int, purpose: str) 
 
 
 class Lowest:
-    """Of the items offered under a rank, those with the `count` lowest ranks, each rank once; the rest is forgotten."""
+    """Keeps the items with the `count` lowest ranks, each rank once, and forgets the rest."""
 
     def __init__(self, count: int):
         self.count = count
@@ -31,7 +31,7 @@ class Lowest:
         self._items: dict[int, bytes] = {}
 
     def offer(self, rank: int, item: bytes) -> None:
-        """Of two items with one rank the lesser is kept."""
+        """Consider an item. If two have one rank, the lesser is kept."""
         if rank in self._items:
             self._items[rank] = min(item, self._items[rank])
         elif len(self._items) < self.count:

@@ -166,7 +166,7 @@ class PublishedData:
 
     name: str = "published"
     seed: int
-    """Of every draw. A draw depends on the seed and on what is drawn, not on the order of files or rows."""
+    """Seed of every draw. A draw depends on the seed and on what is drawn, not on the order of files or rows."""
     speech: SpeechSource
     text: TextSource
     questions: Mapping[str, QuestionSet]

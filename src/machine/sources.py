@@ -33,7 +33,7 @@ class Source:
     patterns: tuple[str, ...] = MODEL
     """The files of a repository that are wanted."""
     tensors: str = ""
-    """With what the names of the tensors begin that are wanted of a sharded model: only their files are fetched."""
+    """Prefix of the tensors to fetch: only the files of a sharded model that have some are downloaded."""
     gigabytes: float | None = None
     """About; None: not known before the hub is asked."""
     licence: str | None = None

@@ -63,7 +63,7 @@ def changed_keys(base: Path, artifact: Path) -> list[str]:
 
 
 def changed_tensors(base: Path, artifact: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """Those tensors, one at a time.
+    """The tensors of `changed_keys`, one at a time.
 
     A stage's are in float32: W + (alpha / r) B A, where W is the stage's if it trained it in full. A merge's are as it
     has them.

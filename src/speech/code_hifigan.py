@@ -28,7 +28,7 @@ from src.speech.units_of_words import without_repeats
 
 INDEX = "model.safetensors.index.json"
 PREFIX = "vocoder."
-"""Of the vocoder's weights within the whole model."""
+"""Prefix of the vocoder's weights within the whole model."""
 
 
 class CodeHifiGanVocoder:

@@ -18,9 +18,9 @@ BACKENDS = ("transformers", "whisper_timestamped")
 LISTS = ("asr", "sqa", "eval_qa", "eval_asr")
 """Lists of the corpus that become units. The examples of synthesis are those of "asr" whose words could be aligned."""
 ALIGNED = ("asr", "sqa")
-"""Those whose words are aligned: of "sqa" the answers."""
+"""Lists whose words are aligned; in "sqa" those of the answers."""
 SPOKEN = ("sqa", "eval_qa")
-"""Those that are spoken by the synthesizer; of "eval_qa" the questions that nobody has read out."""
+"""Lists that the synthesizer speaks; in "eval_qa" the questions that come without audio."""
 SEAMLESS = "facebook/seamless-m4t-v2-large"
 
 XLSR2_1B: dict[str, Any] = {
@@ -54,7 +54,7 @@ class EncoderSettings:
     of transformers brings its own."""
     revision: str = "main"
     dtype: str = "float32"
-    """Of weights and activations. Units of the half-precision types differ in a few frames."""
+    """The type of weights and activations. Units of the half-precision types differ in a few frames."""
     batch_seconds: float = 240.0
     """Most audio in a batch, padding included; a longer utterance is a batch of its own."""
 
@@ -123,7 +123,7 @@ class QuantizerSettings:
     fit_frames: int = 500_000
     """Frames to fit to, equally many of each utterance."""
     seed: int = 0
-    """Of the utterances and frames that are drawn, and of the fit."""
+    """Seed for drawing utterances and frames, and for the fit."""
 
     def __post_init__(self) -> None:
         require(self.centroids != "", "centroids", self.centroids, "a .npy file, or null to fit them")
@@ -147,7 +147,7 @@ class SpeechT5Settings:
     dtype: str = "float32"
     batch_size: int = 16
     seed: int = 0
-    """Of the dropout in the decoder's prenet, which SpeechT5 needs when it speaks, too."""
+    """Seed for the dropout in the decoder's prenet, which SpeechT5 needs when it speaks, too."""
 
     def __post_init__(self) -> None:
         require(bool(self.xvectors), "xvectors", self.xvectors, "a zip of .npy files")

@@ -145,7 +145,7 @@ class RecognizerConfig:
 LISTS = ("asr", "tts", "eval_asr", "sqa", "eval_qa")
 """Lists of the corpus that are spoken."""
 EVALUATED = ("eval_asr", "eval_qa")
-"""Those of them that a model is asked."""
+"""Spoken lists that a model is asked."""
 
 
 @dataclass(frozen=True)

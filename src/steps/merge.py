@@ -30,7 +30,7 @@ class Merge(Step):
     seed: int = 0
     """For the masks of random methods."""
     dtype: str = "float32"
-    """Of the arithmetic."""
+    """Type of the arithmetic."""
     base: Step
     stages: Mapping[str, Train | Discount]
 
