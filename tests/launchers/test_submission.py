@@ -92,7 +92,7 @@ def test_what_a_site_does_not_say_is_left_to_slurm(cluster: Slurm, outputs: Path
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"resources": {"trian": {}}}, ["hydra.launcher.resources", "trian", "train, merge"]),
+        ({"resources": {"trian": {}}}, ["hydra.launcher.resources", "trian", "score, train"]),
         ({"resources": {"train": {"gpus_per_node": -1}}}, ["resources.train.gpus_per_node is -1", "at least 0"]),
         ({"resources": {"train": {"nodes": 0}}}, ["resources.train.nodes is 0", "at least 1"]),
         ({"resources": {"default": {"mem_gb": 0}}}, ["mem_gb is 0", "greater than 0"]),
@@ -151,7 +151,7 @@ def test_setup_comes_first_and_python_imports_the_snapshot(cluster: Slurm, outpu
     grid = Grid(outputs, toy("a"))
     setup = ['export GREETING="good $DAY"', "export PYTHONPATH=/site/packages"]
     arguments = ["--container-image=/images/torch 2.sqsh", "--mpi=none"]
-    grid.submit(snapshot=True, setup=setup, srun=arguments, resources={"toy": {"cpus_per_task": 3}})
+    grid.submit(snapshot=True, setup=setup, srun=arguments, resources={"default": {"cpus_per_task": 3}})
     done = execute(cluster, "12", DAY="morning")
     assert (done.returncode, done.stderr) == (0, "")
     (ran,) = [call for call in cluster.made if call.name == "srun"]
@@ -410,7 +410,7 @@ def test_a_refusal_is_one_line_and_nothing_is_left(cluster: Slurm, outputs: Path
     reason = "Requested node configuration is not available"
     cluster.refused = {f"--job-name={steps['d'].name}": f"{reason}\nsbatch: error: ask for less"}
     with pytest.raises(ConfigError) as caught:
-        grid.submit(partition="gpu", resources={"toy": {"gpus_per_node": 99}})
+        grid.submit(partition="gpu", resources={"default": {"gpus_per_node": 99}})
     said = str(caught.value)
     assert "\n" not in said and f"sbatch refused {steps['d'].name}: " in said and f"{reason} ask for less" in said
     assert "partition=gpu" in said and "gpus_per_node=99" in said
