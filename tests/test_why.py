@@ -34,7 +34,10 @@ def test_a_difference_is_followed_to_where_it_comes_from(tmp_path: Path, capsys:
     code, out, _ = why(capsys, one, other, "--store", tmp_path)
     bottoms = [toy("bottom", deep).name for deep in (1, 5)]
     assert code == 0
-    assert out.splitlines() == [f"{bottoms[0]} | {bottoms[1]}   (input sources.m > sources.b)", "    options.number: 1 | 5"]
+    assert out.splitlines() == [
+        f"{bottoms[0]} | {bottoms[1]}   (input sources.m > sources.b)",
+        "    options.number: 1 | 5",
+    ]
 
 
 def test_beginnings_and_paths_are_understood(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
