@@ -23,7 +23,8 @@ from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from src.speech.audio import SAMPLE_RATE
 from src.speech.encoder import load_encoder
-from src.speech.kmeans import NearestCentroid, extract_units
+from src.speech.kmeans import extract_units
+from src.speech.nearest import NearestCentroid
 from src.speech.published_settings import XLSR2_1B, EncoderSettings
 
 CLUSTERS = 500

@@ -116,15 +116,15 @@ def chain(train: Mapping[str, Any], replay: Mapping[str, Any], common: Mapping[s
             require(each in SETS, f"{where}.sets", each, "out of " + ", ".join(SETS))
         require(len(set(sets)) == len(sets), f"{where}.sets", list(sets), "a list that names each set once")
         own_adapter, own_replay = own.pop("adapter", None) or {}, own.pop("replay", None) or {}
-        if "batch_size" in own or "batch_tokens" in own:
-            shared = {key: value for key, value in shared.items() if key not in ("batch_size", "batch_tokens")}
+        sizes = ("batch_size", "batch_tokens") if "batch_size" in own or "batch_tokens" in own else ()
+        inherited = {key: value for key, value in shared.items() if key not in sizes}
         own = {key: value for key, value in own.items() if value is not None}
         again = names[:place].count(name)
         made.append(
             Stage(
                 name=name + (f"_{again + 1}" if again else ""),
                 sets=sets,
-                optimization=_with_own(Optimization, {**shared, **common}, own, where, "train"),
+                optimization=_with_own(Optimization, {**inherited, **common}, own, where, "train"),
                 adapter=_with_own(Adapter, train["adapter"], own_adapter, f"{where}.adapter", "train.adapter"),
                 replay=_with_own(Replay, replay, own_replay, f"{where}.replay", "replay"),
             )

@@ -12,7 +12,7 @@ import pytest
 from launchers import states
 from launchers.sent import read_sent
 from launchers.slurm import queue
-from src.grid import cell
+from src import recipe
 from src.grid.execute import failure_file
 from src.grid.plan import Plan
 from src.grid.step import Step, closure
@@ -35,7 +35,7 @@ def submitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Slurm]:
     """Outputs with a grid that was submitted, and the controller that took it: to be copied."""
     root = tmp_path_factory.mktemp("submitted")
     with pytest.MonkeyPatch.context() as patch, Slurm(root / "slurm", patch) as slurm:
-        Grid(root / "outputs", diamond()["d"]).submit(resources={"toy": {"minutes": 7}}, partition="gpu")
+        Grid(root / "outputs", diamond()["d"]).submit(resources={"default": {"minutes": 7}}, partition="gpu")
     return root / "outputs", slurm
 
 
@@ -235,7 +235,7 @@ def test_retry_submits_what_is_missing_with_the_settings_of_last_time(
     slurm.put("FAILED", "13_0")
     slurm.put("CANCELLED", "15")
     before = Plan.load(grid.folder / "plan.json").rows
-    done = Typed(capsys, grid, "retry", "toys", "--frozen", "hydra.launcher.resources.toy.mem_gb=9")
+    done = Typed(capsys, grid, "retry", "toys", "--frozen", "hydra.launcher.resources.default.mem_gb=9")
     assert done.code == 0, done.err
     assert "2 submitted as 2 jobs and the report, 2 cached" in done.out
     assert Plan.load(grid.folder / "plan.json").rows == before, "frozen: no row is composed anew"
@@ -266,7 +266,7 @@ def test_retry_of_what_is_on_its_way_submits_nothing(
         ("train.lr=1", "train.lr=1 is no setting of the launcher, written as hydra.launcher.KEY=VALUE"),
         ("hydra.launcher.partition", "is no setting of the launcher"),
         ("hydra.launcher.partiton=gpu", "hydra.launcher.partiton is no setting"),
-        ("hydra.launcher.resources.toy.minutes=soon", "hydra.launcher.resources.toy.minutes is 'soon'"),
+        ("hydra.launcher.resources.default.minutes=soon", "hydra.launcher.resources.default.minutes is 'soon'"),
         ("hydra.launcher.resources.tyo.minutes=1", "hydra.launcher.resources is 'tyo'"),
         pytest.param(
             "hydra.launcher.setup=[module load", "hydra.launcher.setup",
@@ -296,7 +296,7 @@ def test_a_refused_retry_is_one_line(capsys: pytest.CaptureFixture[str], slurm: 
 def real(outputs: Path, *strategies: str) -> Grid:
     """Rows of the smoke profile."""
     grid = Grid(outputs)
-    grid.rows = [cell.compose([f"strategy={name}", "profile=smoke"]) for name in strategies]
+    grid.rows = [recipe.compose([f"strategy={name}", "profile=smoke"]) for name in strategies]
     return grid
 
 
@@ -319,8 +319,8 @@ def test_retry_composes_a_row_that_failed_anew_and_no_other(
     slurm.put("FAILED", *slurm.jobs)
 
     conf = tmp_path / "conf"
-    shutil.copytree(cell.CONF, conf)
-    monkeypatch.setattr(cell, "CONF", conf)
+    shutil.copytree(recipe.CONF, conf)
+    monkeypatch.setattr(recipe, "CONF", conf)
     profile = conf / "train" / "laptop.yaml"
     rate = before["replay"]["train"]["lr"]
     text = profile.read_text()
@@ -350,8 +350,8 @@ def test_a_row_that_cannot_be_composed_any_more_is_one_line(
     slurm.put("FAILED", *slurm.jobs)
     calls = len(slurm.calls("sbatch"))
     conf = tmp_path / "conf"
-    shutil.copytree(cell.CONF, conf)
-    monkeypatch.setattr(cell, "CONF", conf)
+    shutil.copytree(recipe.CONF, conf)
+    monkeypatch.setattr(recipe, "CONF", conf)
     (conf / "strategy" / "none.yaml").unlink()
     done = Typed(capsys, grid, "retry", "toys")
     assert done.code == 2 and "strategy/none" in done.err and "Traceback" not in done.err

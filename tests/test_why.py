@@ -34,14 +34,17 @@ def test_a_difference_is_followed_to_where_it_comes_from(tmp_path: Path, capsys:
     code, out, _ = why(capsys, one, other, "--store", tmp_path)
     bottoms = [toy("bottom", deep).name for deep in (1, 5)]
     assert code == 0
-    assert out.splitlines() == [f"{bottoms[0]} | {bottoms[1]}   (input m > b)", "    number: 1 | 5"]
+    assert out.splitlines() == [
+        f"{bottoms[0]} | {bottoms[1]}   (input sources.m > sources.b)",
+        "    options.number: 1 | 5",
+    ]
 
 
 def test_beginnings_and_paths_are_understood(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     one, other = computed(tmp_path, chain()), computed(tmp_path, chain(nested={"a": [1, 2], "b": None}))
     code, out, _ = why(capsys, tmp_path / one, other[:-1], "--store", tmp_path)
     assert code == 0
-    assert out.splitlines() == [f"{one} | {other}", '    nested: (not set) | {"a": [1, 2], "b": null}']
+    assert out.splitlines() == [f"{one} | {other}", '    options.nested: (not set) | {"a": [1, 2], "b": null}']
     code, out, _ = why(capsys, one, one, "--store", tmp_path)
     assert (code, out) == (0, f"The same: {one}\n")
 

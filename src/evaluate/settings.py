@@ -64,9 +64,9 @@ class Evaluate(Asking, Scoring):
     lm_eval: LmEval = LmEval()
 
     def __post_init__(self) -> None:
+        positive(self, "asr_examples", "tts_examples")
         Asking.__post_init__(self)
         Scoring.__post_init__(self)
-        positive(self, "asr_examples", "tts_examples")
         each = set(self.max_new_tokens) == set(TASKS)
         require(each, "max_new_tokens", dict(self.max_new_tokens), "a number for each of " + ", ".join(TASKS))
 

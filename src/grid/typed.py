@@ -144,7 +144,7 @@ def _one_of(kind: Any, value: Any, where: str) -> Any:
     try:
         return _convert(rest[0], value, where)
     except ConfigError as error:
-        if types.NoneType in choices and str(error).endswith(tuple(WORDS.values())):
+        if types.NoneType in choices and str(error).startswith(f"{where} is {value!r}; "):
             raise ConfigError(f"{error} or null") from None
         raise
 

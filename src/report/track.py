@@ -8,7 +8,6 @@ two runs with one id). A failure is a warning and never the grid's. No key is re
 
 import hashlib
 import json
-import netrc
 import os
 import re
 import shutil
@@ -17,12 +16,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlparse
 
 from src.data import jsonl
 from src.grid.row import Row
 from src.grid.step import Step, closure
 from src.grid.store import Store, all_settings
+from src.machine.services import resolve_mode
 from src.report.cells import label, spread
 from src.report.columns import heading, shown
 from src.report.examples import clip_of, shorten
@@ -81,29 +80,6 @@ def record(rows: Sequence[Row], lines: Sequence[Line], table: Mapping[str, Any],
     if mode == "offline":
         return f"wandb: {written} runs written offline; to upload them: wandb sync {where}/offline-run-*"
     return f"wandb: {written} runs written to project {settings['project']}, group {grid.name}"
-
-
-def resolve_mode(mode: str) -> str:
-    """One of online, offline and disabled. auto: WANDB_MODE where it is set, else online where a key is configured."""
-    if mode == "auto":
-        asked = os.environ.get("WANDB_MODE", "")
-        mode = asked or ("online" if has_key() else "offline")
-    return {"dryrun": "offline", "run": "online", "shared": "online"}.get(mode, mode)
-
-
-def has_key() -> bool:
-    """Whether wandb would find an API key: in WANDB_API_KEY, or in a netrc file for its host."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
-    named = os.environ.get("NETRC")
-    for path in [Path(named).expanduser()] if named else [Path.home() / ".netrc", Path.home() / "_netrc"]:
-        try:
-            if netrc.netrc(path).authenticators(host):
-                return True
-        except (OSError, netrc.NetrcParseError):
-            continue
-    return False
 
 
 def runs(

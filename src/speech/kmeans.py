@@ -17,13 +17,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors.numpy import save_file
-from torch import Tensor
 
 from src.data import jsonl, recordings
 from src.speech import load
 from src.speech.audio import SAMPLE_RATE
-from src.speech.batches import Finished, default_device
+from src.speech.batches import Finished
 from src.speech.encoder import SpeechEncoder
+from src.speech.nearest import NearestCentroid
 from src.speech.published_settings import QuantizerSettings
 from src.speech.settings import full_names
 from src.speech.threads import one_thread
@@ -31,8 +31,6 @@ from src.speech.threads import one_thread
 if TYPE_CHECKING:
     from src.grid.context import Context
 
-CHUNK = 4096
-"""Frames whose distances to all centroids are in memory at once: 164 MB for 10,000 centroids."""
 READ_AT_ONCE = 128
 """Utterances whose audio is in memory while centroids are fitted."""
 
@@ -47,30 +45,6 @@ def fit_centroids(frames: npt.NDArray[np.float32], clusters: int, seed: int = 0)
     # As HuBERT's own recipe (Hsu et al. 2021, section IV-B): batches of 10,000 frames, 20 random starts.
     model = MiniBatchKMeans(clusters, batch_size=10_000, n_init=20, max_iter=100, random_state=seed)
     return model.fit(frames).cluster_centers_.astype(np.float32)
-
-
-class NearestCentroid:
-    """Centroids [clusters, dimensions] on a device; distances are float32, whatever the features are."""
-
-    def __init__(self, centroids: npt.NDArray[np.float32], device: torch.device | None = None) -> None:
-        self.clusters, self.dimensions = centroids.shape
-        self._centroids = torch.from_numpy(centroids).to(device or default_device())
-        self._squares = (self._centroids**2).sum(dim=1)
-
-    @torch.inference_mode()
-    def __call__(self, features: Tensor | npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-        """The unit of each frame of features [frames, dimensions]; of equally near centroids the first. Raises
-        ValueError for features of other dimensions."""
-        frames = torch.as_tensor(features).to(self._centroids)
-        if frames.ndim != 2 or frames.shape[1] != self.dimensions:
-            shape = tuple(frames.shape)
-            raise ValueError(f"features of shape {shape} do not fit centroids of {self.dimensions} dimensions")
-        nearest = [
-            # |x - c|^2 without |x|^2, which is the same for all centroids.
-            (self._squares - 2 * chunk @ self._centroids.T).argmin(dim=1)
-            for chunk in frames.split(CHUNK)
-        ]
-        return torch.cat(nearest).cpu().numpy()
 
 
 def extract_units(

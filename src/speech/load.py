@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
 
     from src.speech.encoder import SpeechEncoder
-    from src.speech.kmeans import NearestCentroid
+    from src.speech.nearest import NearestCentroid
     from src.speech.speecht5 import SpeechT5Synthesizer
     from src.speech.whisper import WhisperRecognizer
 
@@ -72,7 +72,7 @@ def quantizer(folder: Path) -> "NearestCentroid":
     """The centroids beside an encoder, or of a step `kmeans`."""
     from safetensors.numpy import load_file
 
-    from src.speech.kmeans import NearestCentroid
+    from src.speech.nearest import NearestCentroid
 
     return NearestCentroid(load_file(folder / CENTROIDS)["centroids"])
 

@@ -24,10 +24,12 @@ class Toy(Step):
     named: str
     options: Mapping[str, Any] = field(default_factory=dict)
     sources: Mapping[str, Step] = field(default_factory=dict)
+    posing: str = ""
+    """The kind that it passes for, where that is not its own."""
 
     @property
     def kind(self) -> str:
-        return type(self).__name__.lower()
+        return self.posing or type(self).__name__.lower()
 
     @property
     def label(self) -> str:
@@ -121,6 +123,11 @@ def saw_devices(config: Mapping[str, Any], label: str) -> None:
 def toy(label: str, number: int = 1, inputs: Mapping[str, Step] | None = None, **options: Any) -> Toy:
     """A toy step."""
     return Toy(named=label, options={"number": number, **options}, sources=inputs or {})
+
+
+def posing(kind: str, label: str, inputs: Mapping[str, Step] | None = None, **options: Any) -> Toy:
+    """A toy step that passes for one of another kind."""
+    return Toy(named=label, options=options, sources=inputs or {}, posing=kind)
 
 
 def toy_row(name: str, evaluate: Step, curve: Mapping[str, Step] | None = None, **seconds: float) -> Row:

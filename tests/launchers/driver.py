@@ -14,11 +14,10 @@ from rich.console import Console
 
 from launchers.grid import Grid
 from launchers.local import run_grid, usable
-from src.grid.bodies import BODIES
 from src.grid.plan import Plan, make_plan
 from src.grid.step import Step
 from src.grid.store import Store
-from tests.grid.toys import TOYS, toy_row
+from tests.grid.toys import Light, Model, Models, Ranks, Toy, toy_row
 
 
 def write(rows: list, plan: Plan, store: Store, grid: Path) -> str:
@@ -27,22 +26,24 @@ def write(rows: list, plan: Plan, store: Store, grid: Path) -> str:
     return f"table {json.dumps(numbers, sort_keys=True)}"
 
 
+def kind(config: dict, ranks: int) -> type[Toy]:
+    """The class of toys that a step is one of."""
+    if "gpu" in config:
+        return Models if ranks > 1 else Model
+    return Ranks if ranks > 1 else Light if "light" in config else Toy
+
+
 def main(root: Path, spec: Path, gpus: int | None) -> None:
     steps: dict[str, Step] = {}
     for label, number, inputs, config, ranks in json.loads(spec.read_text()):
-        kind = "ranks" if ranks > 1 else "light" if "light" in config else "toy"
-        if "gpu" in config:
-            kind = "models" if ranks > 1 else "model"
-        if "kind" in config:
-            kind = config["kind"]
-            BODIES[kind] = TOYS["light"]
+        options = {"number": number, **config} | ({"processes": ranks} if ranks > 1 else {})
         sources = {role: steps[source] for role, source in inputs.items()}
-        steps[label] = Step(kind, label, {"number": number, **config}, sources, seconds=1.0, ranks=ranks)
+        steps[label] = kind(config, ranks)(named=label, options=options, sources=sources)
     read = {source.label for step in steps.values() for source in step.inputs.values()}
     rows = [toy_row(label, step) for label, step in steps.items() if label not in read]
     sys.modules["src.report.report"] = types.SimpleNamespace(write=write)  # type: ignore[assignment]
     store = Store(root / "store")
-    grid = Grid(make_plan(rows, store), store, root / "grids" / "toy", plan_only=False, cells=[])
+    grid = Grid(make_plan(rows, store), store, root / "grids" / "toy", plan_only=False, recompute=(), cells=[])
     workers = 2 if gpus is None else 8
     run_grid(grid, workers, Console() if sys.stdout.isatty() else Console(width=200), usable(gpus))
 

@@ -9,17 +9,18 @@ from hypothesis import strategies as st
 
 from launchers.bundles import Bundle, bundles
 from src.grid.plan import Plan, make_plan
-from src.grid.step import Step
+from src.grid.step import Step, closure
 from src.grid.store import Store
-from tests.grid.toys import toy_row
+from tests.grid.toys import Toy, posing, toy_row
 
 
 def step(label: str, *inputs: Step, seconds: float = 1.0, kind: str = "toy", ranks: int = 1) -> Step:
-    return Step(kind, label, {"label": label}, {each.label: each for each in inputs}, seconds=seconds, ranks=ranks)
+    return posing(kind, label, {each.label: each for each in inputs}, seconds=seconds, processes=ranks)
 
 
 def plan_of(*ends: Step) -> Plan:
-    return make_plan([toy_row(end.label, end) for end in ends], Store(Path("nowhere")))
+    seconds = {each.label: each.options["seconds"] for each in closure(ends) if isinstance(each, Toy)}
+    return make_plan([toy_row(end.label, end, **seconds) for end in ends], Store(Path("nowhere")))
 
 
 def made(plan: Plan, limit: float, missing: Iterable[str] | None = None) -> list[list[str]]:

@@ -117,14 +117,14 @@ def test_independent_steps_run_side_by_side(driver: Driver) -> None:
     assert code == 0, output
 
 
-def test_merges_of_published_models_run_one_at_a_time_and_other_steps_beside_them(driver: Driver) -> None:
-    """The first merge waits for the start of the other step, which the second, more urgent, does not keep from it."""
+def test_steps_that_are_alone_run_one_at_a_time_and_other_steps_beside_them(driver: Driver) -> None:
+    """The first waits for the start of the other step, which the second, more urgent, does not keep from it."""
     counter = driver.root / "counter"
-    merge = {"kind": "merge", "counter": str(driver.root / "merges"), "gate": str(counter)}
+    alone = {"alone": True, "light": True, "counter": str(driver.root / "alone"), "gate": str(counter)}
     spec = spec_of(
-        ("base", 1, {}, {"kind": "backbone"}),
-        ("m", 2, {"base": "base"}, merge),
-        ("n", 3, {"base": "base"}, merge),
+        ("base", 1, {}, {"light": True}),
+        ("m", 2, {"base": "base"}, alone),
+        ("n", 3, {"base": "base"}, alone),
         ("t", 4, {"base": "base"}, {"light": True, "counter": str(counter)}),
         ("u", 5, {"n": "n"}, {"light": True}),
     )
@@ -133,17 +133,6 @@ def test_merges_of_published_models_run_one_at_a_time_and_other_steps_beside_the
     events = re.findall(r"(started|done) +(\w)-", output)
     assert events.index(("done", "n")) < events.index(("started", "m"))
     assert events.index(("started", "t")) < events.index(("done", "n"))
-
-
-def test_merges_of_a_model_of_our_own_run_side_by_side(driver: Driver) -> None:
-    first, second = driver.root / "first", driver.root / "second"
-    spec = spec_of(
-        ("base", 1, {}, {"kind": "base"}),
-        ("m", 2, {"base": "base"}, {"kind": "merge", "counter": str(first), "gate": str(second)}),
-        ("n", 3, {"base": "base"}, {"kind": "merge", "counter": str(second), "gate": str(first)}),
-    )
-    code, output = driver.run(spec)
-    assert code == 0, output
 
 
 def test_a_failure_stops_what_depends_on_it_and_nothing_else(driver: Driver) -> None:

@@ -21,13 +21,12 @@ from launchers.slurm.settings import Settings
 from launchers.snapshot import COPIED, ROOT, snapshot
 from launchers.view import ranges
 from src import status
-from src.config import typed
 from src.grid.errors import ConfigError
 from src.grid.execute import failure_file
 from src.grid.job import Job
-from src.grid.step import Step
 from src.grid.store import COMMIT, git_commit
-from tests.grid.toys import toy, toy_row
+from src.grid.typed import typed
+from tests.grid.toys import Ranks, posing, toy, toy_row
 from tests.launchers.fakes.grid import Grid, diamond, jobs_of
 from tests.launchers.fakes.slurm import Slurm
 
@@ -49,9 +48,9 @@ def outputs(tmp_path: Path) -> Path:
 
 
 def test_a_kind_gets_its_own_resources_and_the_settings_of_the_site(cluster: Slurm, outputs: Path) -> None:
-    corpus = Step("corpus", "corpus", {})
-    train = Step("train", "train-asr", {}, {"corpus": corpus}, ranks=4)
-    grid = Grid(outputs, Step("discount", "discount-asr", {}, {"model": train}))
+    corpus = posing("corpus", "corpus")
+    train = posing("train", "train-asr", {"corpus": corpus}, processes=4)
+    grid = Grid(outputs, posing("discount", "discount-asr", {"model": train}))
     resources: dict[str, Any] = {
         "default": {"cpus_per_task": 2, "mem_gb": 1.5, "minutes": 30},
         "train": {"nodes": 2, "gpus_per_node": 2, "cpus_per_task": 8, "mem_gb": 256, "minutes": 1440},
@@ -93,7 +92,7 @@ def test_what_a_site_does_not_say_is_left_to_slurm(cluster: Slurm, outputs: Path
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"resources": {"trian": {}}}, ["hydra.launcher.resources", "trian", "train, merge"]),
+        ({"resources": {"trian": {}}}, ["hydra.launcher.resources", "trian", "score, train"]),
         ({"resources": {"train": {"gpus_per_node": -1}}}, ["resources.train.gpus_per_node is -1", "at least 0"]),
         ({"resources": {"train": {"nodes": 0}}}, ["resources.train.nodes is 0", "at least 1"]),
         ({"resources": {"default": {"mem_gb": 0}}}, ["mem_gb is 0", "greater than 0"]),
@@ -119,7 +118,7 @@ def test_a_wrong_setting_is_one_line(settings: dict[str, Any], said: list[str]) 
 
 
 def test_ranks_have_to_fill_the_nodes_evenly(cluster: Slurm, outputs: Path) -> None:
-    grid = Grid(outputs, Step("train", "train-asr", {}, ranks=3))
+    grid = Grid(outputs, posing("train", "train-asr", processes=3))
     with pytest.raises(ConfigError, match=r"train\.ranks is 3; it must be a multiple of .*resources\.train\.nodes=2"):
         grid.submit(resources={"train": {"nodes": 2}})
     assert not outputs.exists() and not cluster.calls("sbatch"), "nothing was written"
@@ -128,7 +127,7 @@ def test_ranks_have_to_fill_the_nodes_evenly(cluster: Slurm, outputs: Path) -> N
 @pytest.mark.parametrize("kind", ["merge", "report"])
 def test_what_has_one_task_gets_one_node(cluster: Slurm, outputs: Path, kind: str) -> None:
     with pytest.raises(ConfigError, match=rf"resources\.{kind}\.nodes is 2"):
-        Grid(outputs, Step("merge", "merge", {})).submit(resources={kind: {"nodes": 2}})
+        Grid(outputs, posing("merge", "merge")).submit(resources={kind: {"nodes": 2}})
 
 
 def test_an_option_of_sbatch_can_be_switched_off(cluster: Slurm, outputs: Path) -> None:
@@ -152,7 +151,7 @@ def test_setup_comes_first_and_python_imports_the_snapshot(cluster: Slurm, outpu
     grid = Grid(outputs, toy("a"))
     setup = ['export GREETING="good $DAY"', "export PYTHONPATH=/site/packages"]
     arguments = ["--container-image=/images/torch 2.sqsh", "--mpi=none"]
-    grid.submit(snapshot=True, setup=setup, srun=arguments, resources={"toy": {"cpus_per_task": 3}})
+    grid.submit(snapshot=True, setup=setup, srun=arguments, resources={"default": {"cpus_per_task": 3}})
     done = execute(cluster, "12", DAY="morning")
     assert (done.returncode, done.stderr) == (0, "")
     (ran,) = [call for call in cluster.made if call.name == "srun"]
@@ -205,7 +204,7 @@ def test_a_job_that_asks_for_it_or_was_killed_goes_back_into_the_queue(
 
 @pytest.mark.parametrize("failed", [False, True])
 def test_ranks_that_end_because_one_failed_do_not_go_back(cluster: Slurm, outputs: Path, failed: bool) -> None:
-    step = Step("ranks", "train it's", {}, ranks=2)
+    step = Ranks(named="train it's", options={"processes": 2})
     grid = Grid(outputs, step)
     grid.submit()
     if failed:
@@ -281,9 +280,11 @@ def test_what_is_in_the_store_is_neither_submitted_nor_waited_for(cluster: Slurm
 
 
 def test_small_last_steps_share_a_job(cluster: Slurm, outputs: Path) -> None:
-    base = Step("train", "base", {}, seconds=3600)
-    ends = [Step("merge", f"merge-{n}", {"n": n}, {"base": base}, seconds=20) for n in range(3)]
-    grid = Grid(outputs, *(Step("discount", f"discounted-{n}", {}, {"model": ends[n]}, seconds=60) for n in range(3)))
+    base = posing("train", "base")
+    ends = [posing("merge", f"merge-{n}", {"base": base}) for n in range(3)]
+    seconds = {"base": 3600.0, "merge": 20.0, "discount": 60.0}
+    discounted = [posing("discount", f"discounted-{n}", {"model": end}) for n, end in enumerate(ends)]
+    grid = Grid(outputs, *discounted, **seconds)
     sent = jobs_of(grid.submit(pack_minutes=3, resources={"merge": {"mem_gb": 9}, "discount": {"gpus_per_node": 1}}))
     bundles = list(sent)
     assert [len(bundle) for bundle in bundles] == [1, 2, 4, 1]
@@ -301,7 +302,7 @@ def test_an_array_runs_no_more_at_a_time_than_is_allowed(cluster: Slurm, outputs
 
 def test_steps_of_several_ranks_are_in_no_array(cluster: Slurm, outputs: Path) -> None:
     """The script of each names the traceback of its own step."""
-    ends = [Step("ranks", f"r{number}", {"n": number}, ranks=2) for number in range(2)]
+    ends = [Ranks(named=f"r{number}", options={"processes": 2}) for number in range(2)]
     Grid(outputs, *ends).submit()
     for job, step in zip(("12", "13"), ends, strict=True):
         assert f"/failures/{step.name}.txt" in cluster.script(job).text
@@ -409,7 +410,7 @@ def test_a_refusal_is_one_line_and_nothing_is_left(cluster: Slurm, outputs: Path
     reason = "Requested node configuration is not available"
     cluster.refused = {f"--job-name={steps['d'].name}": f"{reason}\nsbatch: error: ask for less"}
     with pytest.raises(ConfigError) as caught:
-        grid.submit(partition="gpu", resources={"toy": {"gpus_per_node": 99}})
+        grid.submit(partition="gpu", resources={"default": {"gpus_per_node": 99}})
     said = str(caught.value)
     assert "\n" not in said and f"sbatch refused {steps['d'].name}: " in said and f"{reason} ask for less" in said
     assert "partition=gpu" in said and "gpus_per_node=99" in said

@@ -8,10 +8,10 @@ import torch
 from scipy.spatial.distance import cdist
 from transformers import Wav2Vec2Model
 
-from src.speech import kmeans
 from src.speech.centroids import load_centroids
 from src.speech.encoder import load_encoder
-from src.speech.kmeans import NearestCentroid, extract_units, fit_centroids
+from src.speech.kmeans import extract_units, fit_centroids
+from src.speech.nearest import NearestCentroid
 from src.speech.protocols import Quantizer
 from src.speech.published_settings import EncoderSettings
 from tests.speech.test_encoder import AUDIOS, LAYER, TINY, hidden_states, named
@@ -37,7 +37,7 @@ def test_units_are_the_nearest_centroids(centroids: np.ndarray, monkeypatch: pyt
     quantizer: Quantizer = NearestCentroid(centroids)
     assert quantizer.clusters == 50 and quantizer(features).dtype == np.int64
     assert quantizer(features).tolist() == expected
-    monkeypatch.setattr(kmeans, "CHUNK", 7)
+    monkeypatch.setattr("src.speech.nearest.CHUNK", 7)
     assert quantizer(features).tolist() == expected
     assert quantizer(features[:0]).tolist() == []
     half = torch.from_numpy(features).to(torch.bfloat16)

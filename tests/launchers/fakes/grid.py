@@ -23,11 +23,14 @@ from tests.grid.toys import toy, toy_row
 
 
 class Grid:
-    """One row for each of the given steps; jobs run the source as it is, and each step has its own, unless told."""
+    """One row for each of the given steps; jobs run the source as it is, and each step has its own, unless told.
 
-    def __init__(self, outputs: Path, *ends: Step, name: str = "toys") -> None:
+    seconds: what the rows estimate, by label or kind.
+    """
+
+    def __init__(self, outputs: Path, *ends: Step, name: str = "toys", **seconds: float) -> None:
         self.store, self.folder = Store(outputs / "store"), outputs / "grids" / name
-        self.rows: list[Row] = [toy_row(end.label, end) for end in ends]
+        self.rows: list[Row] = [toy_row(end.label, end, **seconds) for end in ends]
         self.printed = StringIO()
         """What the submissions told."""
 
