@@ -28,7 +28,7 @@ def selection(inputs: Mapping[str, Path], method: methods.Method, replay: bool) 
 
 def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: Context) -> dict[str, Any]:
     settings = Optimization(**config["optimization"])
-    method = methods.method(**config["method"])
+    method = methods.made_of(config["method"])
     previous = inputs.get("previous")
     model = adapter.trainable(inputs["base"], previous, Adapter(**config["adapter"]), settings.seed, settings.dtype)
     examples = selection(inputs, method, config["replay"])

@@ -51,7 +51,7 @@ def config(name: str, replay: bool = False, zero: dict[str, Any] | None = None, 
     return {
         "adapter": ADAPTER,
         "optimization": TINY_OPTIMIZATION | sizes | optimization,
-        "method": {"name": name, "settings": METHODS[name]},
+        "method": {"name": name, **METHODS[name]},
         "replay": replay,
     }
 
