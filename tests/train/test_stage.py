@@ -212,7 +212,7 @@ def test_too_long_examples_are_dropped_and_counted(run: Run) -> None:
 
 
 def test_replay_mixes_every_earlier_set(run: Run, tiny_examples: dict[str, Path]) -> None:
-    replay = {"ratio": 0.5, "text_ratio": 0.1, "basis": "old"}
+    replay: dict[str, Any] = {"ratio": 0.5, "text_ratio": 0.1, "basis": "old"}
     earlier = {name: tiny_examples[name] for name in ("tts", "text", "asr")}
     chosen = choose("sqa", {"sqa": tiny_examples["sqa"]}, earlier, Replay(**replay), seed=0)
     assert [(name, len(rows)) for name, (_, rows, _) in chosen.items()] == [

@@ -98,7 +98,7 @@ def test_two_ranks_learn_what_plain_pytorch_learns_also_when_killed(
     weights, history = expected(name, replay, micro)
     assert found.keys() == {file_name(key) for key in weights}
     for key, tensor in weights.items():
-        torch.testing.assert_close(found[file_name(key)], tensor, rtol=1e-3, atol=2e-5, msg=lambda m, k=key: f"{k} {m}")
+        torch.testing.assert_close(found[file_name(key)], tensor, rtol=1e-3, atol=2e-5, msg=f"{key}: {{}}".format)
     rows = list(jsonl.read(tmp_path / "whole" / "metrics.jsonl"))
     assert rows[-1]["step"] == len(history) and len(rows) > 1
     for row in rows:
