@@ -15,7 +15,7 @@ from src.train.loop import gathered, train
 from src.train.methods import Role
 from src.train.settings import Optimization
 
-OWN, TEXTS = 40, 12
+OWN, TEXTS = 30, 10
 
 
 def selection(inputs: Mapping[str, Path], method: methods.Method, replay: bool) -> Selection:
