@@ -16,7 +16,7 @@ from src.grid.step import Step
 from src.grid.typed import plain
 from src.machine.finding import Finding, no, note, ok, unknown
 from src.machine.sources import INDEX, Source
-from src.model.hub import ADDRESS, REPOSITORY, fetching, page
+from src.model.hub_files import ADDRESS, REPOSITORY, fetching, page
 
 TIMEOUT = 5.0
 """Seconds that an answer may take."""

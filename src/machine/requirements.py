@@ -24,9 +24,11 @@ from src.machine.settings import Expected, Gpu
 from src.machine.sizes import Size, sets
 from src.machine.training import ELEMENT, Training, training
 from src.model.settings import Adapter
+from src.stages import TEXT
 from src.steps.backbone import Backbone
 from src.steps.generate import Generate
 from src.steps.train import Train
+from src.train.methods import made_of
 
 LEAST_BATCH = 4
 """No remedy asks for a smaller batch of answers than so many of the longest."""
@@ -183,7 +185,7 @@ def requirements(plan: Plan, store: Store, launcher_gpu: Mapping[str, Any] | Non
                 step=step,
                 cached=cached,
                 model=count(base, step.adapter),
-                training=training(step.optimization),
+                training=training(step.optimization, _has_teacher(step)),
                 gpu=Gpu.of(launcher_gpu, settings["gpu"]),
                 sets=sets(step, expected, store),
                 section=section,
@@ -227,6 +229,13 @@ def _on_published_models(plan: Plan, kind: type[Kind]) -> Iterator[tuple[Kind, B
         step = entry.step
         if isinstance(step, kind) and isinstance(step.base, Backbone) and step.base.config.architecture:
             yield step, step.base, entry.cached, rows[name].config
+
+
+def _has_teacher(step: Train) -> bool:
+    """Whether a stage holds a frozen copy of the base: its method compares with the base, on text that it has."""
+    replayed = TEXT in step.replayed and step.replay is not None and step.replay.of_text > 0
+    text = TEXT in step.examples or replayed or step.text is not None
+    return text and step.method is not None and made_of(step.method).teacher
 
 
 def _own_settings(step: Train, stages: Mapping[str, Any]) -> tuple[str, frozenset[str]]:

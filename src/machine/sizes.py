@@ -10,6 +10,7 @@ from src.grid.store import Store
 from src.machine.settings import Expected
 from src.stages import TEXT
 from src.steps.train import Train
+from src.train.methods import made_of
 
 
 @dataclass(frozen=True)
@@ -32,29 +33,27 @@ class Size:
 
 
 def sets(step: Train, expected: Mapping[str, Expected], store: Store) -> dict[str, Size] | None:
-    """Set -> what an epoch of a stage has of it: all of its own sets, and what it replays of others.
+    """Set -> what an epoch of a stage has of it: all of its own sets, what it replays of others, and the text that its
+    method draws where the stage has none.
 
     expected: set -> what is assumed where the store has no artifact yet. Returns None where a set is neither stored nor
     expected.
     """
     longest = step.optimization.max_length
-    found = {
-        name: _size(source, expected.get(name), store, longest)
-        for name, source in {**step.examples, **step.replayed}.items()
-    }
+    sources = {**step.examples, **step.replayed} | ({TEXT: step.text} if step.text else {})
+    found = {name: _size(source, expected.get(name), store, longest) for name, source in sources.items()}
     known = {name: size for name, size in found.items() if size is not None}
     if len(known) < len(found):
         return None
     own = {name: known[name] for name in step.examples}
-    if step.replay is None:
-        return own
-    current, replay = sum(size.stored for size in own.values()), step.replay
-    replayed = {}
-    for name in step.replayed:
-        ratio = replay.of_text if name == TEXT else replay.ratio
-        drawn = replay_count(ratio, replay.basis, known[name].stored, current)
-        replayed[name] = known[name].part(drawn)
-    return own | replayed
+    current, drawn = sum(size.stored for size in own.values()), {}
+    if step.replay is not None:
+        for name in step.replayed:
+            ratio = step.replay.of_text if name == TEXT else step.replay.ratio
+            drawn[name] = replay_count(ratio, step.replay.basis, known[name].stored, current)
+    if step.text and step.method:
+        drawn[TEXT] = replay_count(made_of(step.method).text_ratio, "current", known[TEXT].stored, current)
+    return own | {name: known[name].part(count) for name, count in drawn.items()}
 
 
 def _size(source: Step, expected: Expected | None, store: Store, longest: int) -> Size | None:

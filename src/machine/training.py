@@ -70,8 +70,8 @@ class Training:
         return ELEMENT[self.precision]
 
 
-def training(settings: Optimization) -> Training:
-    """What the settings of a stage come to on one GPU."""
+def training(settings: Optimization, teacher: bool = False) -> Training:
+    """What the settings of a stage come to on one GPU. teacher: whether its method compares with the base."""
     ranks, size, length = settings.ranks, settings.batch_size, settings.max_length
     share = math.ceil(size / ranks) if size else max(1, (settings.batch_tokens or 0) // (ranks * length))
     return Training(
@@ -80,6 +80,7 @@ def training(settings: Optimization) -> Training:
         gpus=ranks,
         gradient_checkpointing=settings.gradient_checkpointing,
         fused_loss=settings.fused_loss,
+        teacher=teacher,
         **sharding(settings.deepspeed),
     )
 

@@ -24,8 +24,8 @@ template's own default stands in its place."""
 def write(settings: PublishedModel, units: int, out: Path, context: "Context") -> dict[str, Any]:
     """Write theta_0 as `out/model`, in the type of the published weights; a summary of what was done.
 
-    units: how many unit tokens its vocabulary gets. Raises ValueError where the model cannot be had, is none that can be
-    trained, or is another than the plan was made with (settings.architecture, settings.text_tokens).
+    units: how many unit tokens its vocabulary gets. Raises ValueError where the model cannot be had, is none that can
+    be trained, or is another than the plan was made with (settings.architecture, settings.text_tokens).
     """
     plain = context.work / "plain"
     shutil.rmtree(plain, ignore_errors=True)

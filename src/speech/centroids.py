@@ -19,7 +19,8 @@ def map_centroids(path: Path | str) -> npt.NDArray[np.floating]:
         raise ValueError(f"quantizer.centroids is {path}; it must be a .npy file, not an .npz archive")
     if centroids.ndim != 2 or not np.issubdtype(centroids.dtype, np.floating):
         found = f"{centroids.dtype} of shape {centroids.shape}"
-        raise ValueError(f"quantizer.centroids is {path}; it must be finite centroids [clusters, dimensions], not {found}")
+        right = f"finite centroids [clusters, dimensions], not {found}"
+        raise ValueError(f"quantizer.centroids is {path}; it must be {right}")
     return centroids
 
 

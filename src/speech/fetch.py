@@ -1,8 +1,8 @@
 """Copies a published speech component into an artifact, so that no later step needs a network.
 
 The artifact holds settings.json {component: encoder | whisper | speecht5 | code_hifigan, the fields of its settings in
-`src.speech.published_settings`; of an encoder also centroids and clusters where they are published, of a vocoder the clusters
-of the units that it is to speak} and
+`src.speech.published_settings`; of an encoder also centroids and clusters where they are published, of a vocoder the
+clusters of the units that it is to speak} and
 
     encoder       model/ (transformers, up to the layer), centroids.safetensors where they are published
     whisper       model/
@@ -79,7 +79,8 @@ class Sources:
     def file(self, reference: str, setting: str) -> Path:
         """A file by its path or its web address."""
         try:
-            path = hub_files.download(reference, self.work) if hub_files.ADDRESS.match(reference) else Path(reference).expanduser()
+            remote = hub_files.ADDRESS.match(reference)
+            path = hub_files.download(reference, self.work) if remote else Path(reference).expanduser()
         except ValueError as error:
             raise ValueError(f"{setting}: {error}") from error
         if path.is_file():
@@ -89,7 +90,8 @@ class Sources:
 
     def _note(self, source: str, commit: str | None, licence: str, files: Mapping[str, Path]) -> None:
         described = {
-            name: {"bytes": path.stat().st_size, "sha256": hub_files.sha256(path)} for name, path in sorted(files.items())
+            name: {"bytes": path.stat().st_size, "sha256": hub_files.sha256(path)}
+            for name, path in sorted(files.items())
         }
         self.used.append({"source": source, "commit": commit, "licence": licence, "files": described})
 

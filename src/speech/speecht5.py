@@ -38,7 +38,8 @@ def read_xvector(path: Path | str, index: int) -> npt.NDArray[np.float32]:
         with zipfile.ZipFile(path) as archive:
             names = sorted(name for name in archive.namelist() if name.endswith(".npy"))
             if index >= len(names):
-                raise ValueError(f"synthesizer.speaker is {index}; it must be below {len(names)}, the x-vectors in {path}")
+                right = f"below {len(names)}, the x-vectors in {path}"
+                raise ValueError(f"synthesizer.speaker is {index}; it must be {right}")
             with archive.open(names[index]) as file:
                 vector = np.load(file, allow_pickle=False)
     except (OSError, zipfile.BadZipFile) as error:

@@ -161,7 +161,8 @@ class Shard:
             progress.advance(len(rows), len(places))
 
         parts = [[self._read(row, finished)] if "audio" in row else self._texts(row) for row in rows]
-        self._speak([part for own, row in zip(parts, rows, strict=True) if "audio" not in row for part in own], finished)
+        unread = [own for own, row in zip(parts, rows, strict=True) if "audio" not in row]
+        self._speak([part for own in unread for part in own], finished)
         flat = [part for own in parts for part in own]
         self._align([part for part in flat if part.align and not part.dropped], finished)
         # The half of a pair whose other half is lost is not needed.

@@ -207,11 +207,13 @@ def make_everything(
 
 
 def overrides(config: dict[str, Any], prefix: str = "data") -> list[str]:
-    """A configuration as overrides for the command line: data.speech.path=... and so on."""
+    """A configuration as overrides for the command line: data.speech.path=... and so on; ++ where it may not stand in
+    conf/."""
     found: list[str] = []
     for key, value in config.items():
         if isinstance(value, dict):
             found += overrides(value, f"{prefix}.{key}")
         elif f"{prefix}.{key}" != "data.name":
-            found.append(f"{prefix}.{key}={json.dumps(value)}")
+            plus = "++" if prefix.startswith("data.questions.") else ""
+            found.append(f"{plus}{prefix}.{key}={json.dumps(value)}")
     return found

@@ -115,6 +115,24 @@ def test_sets_follow_the_chain(tmp_path: Path) -> None:
     assert twice["train-asr_2-replay"].section == "train.stages.asr"
 
 
+def test_a_method_that_compares_with_the_base_holds_it_and_draws_text(tmp_path: Path) -> None:
+    """Where the stage has text of its own or replays some, the method draws none."""
+    ratios = ["method.ratio=0.25", "replay.ratio=0.1", "replay.basis=current"]
+    rows = ("extra/distill", "extra/distill_replay", "extra/l2")
+    needs = found(tmp_path, *ratios, "train.chain=[asr,text]", strategies=rows[:2])
+    assert drawn(needs["train-asr-distill"]) == {"asr": 1000, "text": 250}
+    assert drawn(needs["train-text-distill"]) == {"text": 2000}
+    assert drawn(needs["train-asr-distill-replay"]) == {"asr": 1000, "text": 100}
+    assert {each.memory.teacher for each in needs.values()} == {2 * needs["train-asr-distill"].model.total}
+    assert "teacher" in shown(list(needs.values()))
+    plain = found(tmp_path, strategies=rows[2:])["train-asr-l2"]
+    assert plain.memory.teacher == 0 and drawn(plain) == {"asr": 1000}
+    none = found(tmp_path, "method.ratio=0", strategies=rows[:1])["train-asr-distill"]
+    assert none.memory.teacher == 0 and drawn(none) == {"asr": 1000}, "no text, nothing to compare on"
+    less = found(tmp_path, *ratios, "replay.text_ratio=0", strategies=rows[1:2])
+    assert drawn(less["train-tts-distill-replay"]) == {"tts": 400, "asr": 40, "text": 100}
+
+
 def test_each_stage_is_counted_by_its_own_settings(tmp_path: Path) -> None:
     needs = found(tmp_path, "+train.stages.tts.adapter={full_modules: []}", "+train.stages.sqa.replay={ratio: 0.5}",
                   "replay.ratio=0.1", "replay.basis=old")  # fmt: skip

@@ -11,20 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from src.config import typed
-from src.data import published
 from src.doctor import compose
 from src.grid.plan import make_plan
+from src.grid.row import Row
+from src.grid.step import closure
 from src.grid.store import Store
 from src.machine import hub
 from src.machine.finding import Finding
 from src.machine.sources import sources
-from src.model import base
-from src.speech import fetch
-from src.speech.published_settings import PretrainedSpeech
 from tests.data import published_files
 from tests.data.published_files import make_everything, tone
-from tests.model.test_base import CONFIG
 from tests.model.test_text_part import save_tokenizer, vision_model
 from tests.speech.published_components import command_line, make_components, train_whisper
 
@@ -53,18 +49,18 @@ def here(files: tuple[Path, list[str]], tmp_path: Path) -> tuple[Path, list[str]
     return tmp_path / "copy", [each.replace(str(folder), str(tmp_path / "copy")) for each in overrides]
 
 
-def look(overrides: list[str]) -> tuple[list[Finding], dict[str, Any]]:
+def look(overrides: list[str]) -> tuple[list[Finding], Row]:
     composed, _ = compose(overrides)
     found, _ = hub.downloads(sources(composed.config), make_plan([composed], Store(Path("nowhere"))))
-    return found, composed.config
+    return found, composed
 
 
 def test_whole_copies_are_there(files: tuple[Path, list[str]]) -> None:
-    found, config = look(files[1])
+    found, row = look(files[1])
     assert [each.state for each in found] == ["ok"] * 15
     assert all(each.text.endswith(" is there") for each in found)
     begun = time.perf_counter()
-    assert not any(source.wrong() for source in sources(config))
+    assert not any(source.wrong() for source in sources(row.config))
     assert time.perf_counter() - begun < 0.5, "nothing is loaded"
 
 
@@ -103,12 +99,12 @@ SPEECH: list[tuple[str, Break, str]] = [
     ("encoder", lambda f: np.save(f / "kmeans.npy", np.zeros((9, 32))), r"quantizer\.clusters = 20: must be the 9 of"),
     ("encoder", lambda f: np.save(f / "kmeans.npy", np.zeros(9)), r"not float64 of shape \(9,\)"),
     ("encoder", lambda f: cut(f / "kmeans.npy"), r"centroids = .*kmeans\.npy: must be a \.npy file"),
-    ("synthesizer", lambda f: of_type(f / "tts", "bark"), "a SpeechT5, not a model of type bark"),
-    ("synthesizer", lambda f: (f / "tts/spm_char.model").unlink(), r"a SpeechT5: it has no spm_char\.model"),
-    ("synthesizer", lambda f: of_type(f / "hifigan", "vits"), "a HiFi-GAN of SpeechT5, not a model of type vits"),
-    ("synthesizer", lambda f: (f / "spkrec-xvect.zip").write_text(""), r"must be a zip of \.npy files"),
-    ("vocoder", lambda f: (f / "vocoder/config.json").unlink(), r"a SeamlessM4T v2: it has no config\.json"),
-    ("recognizer", lambda f: (f / "whisper/tokenizer.json").unlink(), r"a Whisper: it has no tokenizer\.json"),
+    ("speecht5", lambda f: of_type(f / "tts", "bark"), "a SpeechT5, not a model of type bark"),
+    ("speecht5", lambda f: (f / "tts/spm_char.model").unlink(), r"a SpeechT5: it has no spm_char\.model"),
+    ("speecht5", lambda f: of_type(f / "hifigan", "vits"), "a HiFi-GAN of SpeechT5, not a model of type vits"),
+    ("speecht5", lambda f: (f / "spkrec-xvect.zip").write_text(""), r"must be a zip of \.npy files"),
+    ("code_hifigan", lambda f: (f / "vocoder/config.json").unlink(), r"a SeamlessM4T v2: it has no config\.json"),
+    ("whisper", lambda f: (f / "whisper/tokenizer.json").unlink(), r"a Whisper: it has no tokenizer\.json"),
 ]
 MODEL: list[tuple[Break, str]] = [
     (lambda f: (f / "config.json").unlink(), r"has no config\.json: it must be"),
@@ -118,52 +114,47 @@ MODEL: list[tuple[Break, str]] = [
 ]
 
 
-def agree(finding: Finding, step: Callable[[], Any], said: str) -> None:
-    """The step ends with the doctor's line, as far as it goes."""
+def agree(finding: Finding, row: Row, label: str, folder: Path, said: str) -> None:
+    """The step that reads it ends with the doctor's line, as far as it goes."""
     assert finding.remedy.startswith("set ")
+    (step,) = (each for each in closure(row.steps) if each.label == label)
+    out, work = folder / "out", folder / "work"
+    out.mkdir()
+    work.mkdir()
+    context: Any = SimpleNamespace(work=work)
     with pytest.raises(ValueError, match=said) as error:
-        step()
+        step.run({}, out, context)
     told, found = str(error.value), finding.text
     both = "speech.aligner.whisper.model or speech.recognizer.model"
     assert told.replace(both, "speech.aligner.whisper.model").startswith(found.rstrip(")"))
 
 
-def refused(overrides: list[str], count: int = 1) -> tuple[Finding, dict[str, Any]]:
-    found, config = look(overrides)
+def refused(overrides: list[str], count: int = 1) -> tuple[Finding, Row]:
+    found, row = look(overrides)
     no = [each for each in found if each.state == "no"]
     assert len(no) == count and {each.state for each in found} == {"ok", "no"}
-    return no[0], config
+    return no[0], row
 
 
 @pytest.mark.parametrize(("broken", "said"), DATA)
-def test_data_that_is_not_whole(here: Any, tmp_path: Path, context: SimpleNamespace, broken: Break, said: str) -> None:
+def test_data_that_is_not_whole(here: Any, tmp_path: Path, broken: Break, said: str) -> None:
     folder, overrides = here
     broken(folder / "data")
-    finding, config = refused(overrides)
-    (tmp_path / "out").mkdir()
-    agree(finding, lambda: published.run(config["data"], {}, tmp_path / "out", context), said)
+    agree(*refused(overrides), "datasets", tmp_path, said)
 
 
 @pytest.mark.parametrize(("component", "broken", "said"), SPEECH)
 def test_components_that_are_others(here: Any, tmp_path: Path, component: str, broken: Break, said: str) -> None:
     folder, overrides = here
     broken(folder / "components")
-    finding, config = refused(overrides, 2 if component == "recognizer" else 1)
-    speech = typed(PretrainedSpeech, config["speech"], "speech")
-    (tmp_path / "out").mkdir()
-    context: Any = SimpleNamespace(work=tmp_path)
-    agree(finding, lambda: fetch.run(speech.components()[component], {}, tmp_path / "out", context), said)
+    agree(*refused(overrides, 2 if component == "whisper" else 1), component, tmp_path, said)
 
 
 @pytest.mark.parametrize(("broken", "said"), MODEL)
-def test_a_model_that_cannot_be_trained(
-    here: Any, tmp_path: Path, context: SimpleNamespace, broken: Break, said: str
-) -> None:
+def test_a_model_that_cannot_be_trained(here: Any, tmp_path: Path, broken: Break, said: str) -> None:
     folder, overrides = here
     broken(folder / "llama")
-    finding, config = refused(overrides)
-    settings = CONFIG | {"pretrained": config["model"]["pretrained"]}
-    agree(finding, lambda: base.run(settings, {}, tmp_path / "out", context), said)  # type: ignore[arg-type]
+    agree(*refused(overrides), "backbone", tmp_path, said)
 
 
 def test_one_folder_is_looked_at_for_each_of_its_settings(here: Any) -> None:

@@ -60,7 +60,7 @@ def test_what_is_saved_is_what_peft_rescales(tiny_base: Path, stage: Path, alpha
     with rescale_adapter_scale(peft, alpha / TINY_ADAPTER["alpha"]):
         expected = peft(ids).logits
     discounted = context.work
-    discount.run({"alpha": alpha, "trained_alpha": TINY_ADAPTER["alpha"]}, {"stage": stage}, discounted, context)
+    discount.discount(alpha, TINY_ADAPTER["alpha"], stage, discounted)
     folded = difference.load(tiny_base, discounted)
     torch.testing.assert_close(folded(ids).logits, expected, rtol=1e-4, atol=1e-5)
 

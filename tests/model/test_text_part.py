@@ -449,6 +449,7 @@ def test_only_what_is_needed_is_downloaded() -> None:
 
 
 def test_the_hub_s_client_and_transformers_are_imported_when_they_are_used() -> None:
-    code = "import sys, src.model.text_part; print([m for m in ('transformers', 'huggingface_hub') if m in sys.modules])"
+    heavy = ("transformers", "huggingface_hub")
+    code = f"import sys, src.model.text_part; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

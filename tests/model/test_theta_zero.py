@@ -73,7 +73,10 @@ def test_the_template_says_the_same_date_every_day(tmp_path: Path, context: Any)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"architecture": {"model_type": "llama", "hidden_size": 64}}, "model.architecture.hidden_size=64: the model that was fetched has 32"),
+        (
+            {"architecture": {"model_type": "llama", "hidden_size": 64}},
+            "model.architecture.hidden_size=64: the model that was fetched has 32",
+        ),
         ({"text_tokens": 128257}, "model.text_tokens=128257: the tokenizer of .* has 300"),
         ({"pretrained": "nowhere"}, "^model.pretrained: nowhere is neither a folder nor the id of a hub repository"),
     ],

@@ -1,6 +1,7 @@
 import hashlib
 import itertools
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ TEXTS = [
 ]
 
 
-def digest(texts: list[str], stream: str, **settings: int) -> str:
+def digest(texts: list[str], stream: str, **settings: Any) -> str:
     speak = make_synthesizer(SynthesizerConfig(**settings), stream)
     return hashlib.sha256(b"".join(speak(text).audio.tobytes() for text in texts)).hexdigest()
 

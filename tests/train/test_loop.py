@@ -19,8 +19,7 @@ from src.model.settings import Adapter
 from src.train import loss as losses
 from src.train.batches import micro_batches
 from src.train.loss import ResponseLoss, prepare
-from src.train.methods import Role
-from src.train.methods import method as method_of
+from src.train.methods import Role, made_of
 from src.train.settings import Optimization
 from tests.conftest import TINY_ADAPTER, TINY_OPTIMIZATION
 
@@ -192,7 +191,7 @@ def test_wrong_settings_are_named(changed: dict[str, Any], message: str) -> None
 
 def test_a_method_has_its_loss_on_its_own_rows_alone(tiny_base: Path) -> None:
     """Of three rows the first has the cross-entropy, the second both losses, the third the method's alone."""
-    method = method_of("distill", {"weight": 2.0, "temperature": 1.0, "ratio": 0.0})
+    method = made_of({"name": "distill", "weight": 2.0, "temperature": 1.0, "ratio": 0.0})
     ids, labels = (tensor[1:] for tensor in batch())
     roles = torch.tensor([Role.CROSS_ENTROPY, Role.BOTH, Role.METHOD])
     teacher = adapter.load_base(tiny_base).eval()

@@ -5,6 +5,7 @@ import math
 import multiprocessing
 import signal
 import socket
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tests.train.runner import run_rank
 
 ROOT = Path(__file__).parents[2]
 STEP = "tests.train.staging"
+WITHOUT_DROPOUT: dict[str, Any] = {"adapter": {**TINY_ADAPTER, "dropout": 0.0}}
 forkserver = multiprocessing.get_context("forkserver")
 forkserver.set_forkserver_preload(["src.train.stage"])
 
@@ -77,6 +79,19 @@ class Run:
         return (self.folder / f"{name}-work" / "error.txt").read_text().strip().splitlines()[-1]
 
 
+@pytest.fixture(scope="module")
+def undivided(tiny_base: Path, tiny_examples: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Artifact of an undisturbed stage in float32 on one rank, without dropout, by its settings of training: made once
+    for all that are compared with it."""
+    run = Run(tiny_base, tiny_examples, tmp_path_factory.mktemp("undivided"))
+
+    @cache
+    def train(**optimization: Any) -> tuple[Path, dict[str, Any]]:
+        return run("-".join(["plain", *optimization]), config=WITHOUT_DROPOUT | deepspeed(0, **optimization))
+
+    return train
+
+
 @pytest.fixture()
 def run(tiny_base: Path, tiny_examples: dict[str, Path], tmp_path: Path) -> Run:
     return Run(tiny_base, tiny_examples, tmp_path)
@@ -99,7 +114,6 @@ def deepspeed(stage: int, bf16: bool = False, **optimization: Any) -> dict[str, 
     ("zero", "bf16", "settings"),
     [
         (0, False, {}),
-        (2, False, {}),
         (3, False, {}),
         (0, True, {}),
         (2, True, {"micro_batch_size": 3, "gradient_checkpointing": True}),
@@ -119,10 +133,10 @@ def test_killed_and_resumed_ends_with_the_same_bits(run: Run, zero: int, bf16: b
     assert {tensor.dtype for tensor in weights(resumed).values()} == {torch.bfloat16 if bf16 else torch.float32}
 
 
-@pytest.mark.parametrize(("zero", "ranks"), [(0, 1), (2, 1), (0, 2), (2, 2), (3, 2)])
+@pytest.mark.parametrize(("zero", "ranks"), [(0, 1), (0, 2), (2, 2), (3, 2)])
 def test_micro_batches_add_up_to_the_batch(run: Run, zero: int, ranks: int) -> None:
     """Batches of seven in turns of two, of which the second rank's last is empty; the last batch has one turn."""
-    config = {"adapter": {**TINY_ADAPTER, "dropout": 0.0}}
+    config = WITHOUT_DROPOUT
     sizes: dict[str, Any] = {"batch_tokens": None, "batch_size": 7, "lr": 2e-4}
     whole, first = run("whole", ranks, config | deepspeed(zero, **sizes))
     parts, second = run("parts", ranks, config | deepspeed(zero, **sizes, micro_batch_size=2))
@@ -137,10 +151,9 @@ def test_micro_batches_add_up_to_the_batch(run: Run, zero: int, ranks: int) -> N
         torch.testing.assert_close(tensor, weights(parts)[name], rtol=1e-3, atol=2e-5)
 
 
-def test_two_ranks_learn_what_one_learns(run: Run) -> None:
-    config = {"adapter": {**TINY_ADAPTER, "dropout": 0.0}}
-    one, first = run("one", config=config)
-    two, second = run("two", ranks=2, config=config)
+def test_two_ranks_learn_what_one_learns(run: Run, undivided: Any) -> None:
+    one, first = undivided()
+    two, second = run("two", ranks=2, config=WITHOUT_DROPOUT)
     assert first["tokens"] == second["tokens"] and first["steps"] == second["steps"]
     losses = [[row["loss"] for row in jsonl.read(out / "metrics.jsonl")] for out in (one, two)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
@@ -149,31 +162,28 @@ def test_two_ranks_learn_what_one_learns(run: Run) -> None:
 
 
 @pytest.mark.parametrize("name", ["zero2", "zero3", "offload"])
-def test_every_deepspeed_configuration_agrees(run: Run, name: str) -> None:
-    config = {"adapter": {**TINY_ADAPTER, "dropout": 0.0}}
-    plain, _ = run("plain", config=config)
+def test_every_deepspeed_configuration_agrees(run: Run, undivided: Any, name: str) -> None:
+    plain, _ = undivided()
     settings = yaml.safe_load((ROOT / "conf" / "deepspeed" / f"{name}.yaml").read_text())
     settings["zero_optimization"]["stage3_param_persistence_threshold"] = 0  # share out small parameters too
     optimization = {**TINY_OPTIMIZATION, "deepspeed": settings}
-    sharded, _ = run("sharded", ranks=2, config=config | {"optimization": optimization})
+    sharded, _ = run("sharded", ranks=2, config=WITHOUT_DROPOUT | {"optimization": optimization})
     for name, tensor in weights(plain).items():
         torch.testing.assert_close(tensor, weights(sharded)[name], rtol=1e-2, atol=2e-4)
 
 
-@pytest.mark.parametrize(
-    "name", ["zero0", "zero2_bf16", "zero2_offload_bf16", "zero3_bf16", "zero3_offload_all_bf16"]
-)
-def test_bfloat16_learns_what_float32_learns(run: Run, tiny_base: Path, name: str) -> None:
-    """At a learning rate whose steps are below the precision of a bfloat16: the weights that are updated are not."""
-    shared = {"adapter": {**TINY_ADAPTER, "dropout": 0.0}}
+@pytest.mark.parametrize("name", ["zero0", "zero2_offload_bf16", "zero3_bf16"])
+def test_bfloat16_learns_what_float32_learns(run: Run, undivided: Any, tiny_base: Path, name: str) -> None:
+    """At a learning rate whose steps are below the precision of a bfloat16: the weights that are updated are not. The
+    other configurations in bfloat16 are in tests/train/methods/test_training.py."""
     sizes: dict[str, Any] = {"batch_tokens": None, "batch_size": 8, "epochs": 4, "lr": 2e-5}
-    plain, _ = run("plain", config=shared | deepspeed(0, **sizes))
+    plain, _ = undivided(**sizes)
     settings = yaml.safe_load((ROOT / "conf" / "deepspeed" / f"{name}.yaml").read_text()) | {"bf16": {"enabled": True}}
     if settings["zero_optimization"]["stage"] == 3:
         settings["zero_optimization"]["stage3_param_persistence_threshold"] = 0
     careful = {"deepspeed": settings, "micro_batch_size": 2, "gradient_checkpointing": True}
     optimization = {**TINY_OPTIMIZATION, **sizes, **careful}
-    small, _ = run("small", ranks=2, config=shared | {"optimization": optimization})
+    small, _ = run("small", ranks=2, config=WITHOUT_DROPOUT | {"optimization": optimization})
     losses = [[row["loss"] for row in jsonl.read(out / "metrics.jsonl")] for out in (plain, small)]
     assert losses[0] == pytest.approx(losses[1], rel=5e-3)
     before, after, rounded = load_file(tiny_base / "model" / "model.safetensors"), weights(plain), weights(small)
@@ -212,7 +222,7 @@ def test_too_long_examples_are_dropped_and_counted(run: Run) -> None:
 
 
 def test_replay_mixes_every_earlier_set(run: Run, tiny_examples: dict[str, Path]) -> None:
-    replay = {"ratio": 0.5, "text_ratio": 0.1, "basis": "old"}
+    replay: dict[str, Any] = {"ratio": 0.5, "text_ratio": 0.1, "basis": "old"}
     earlier = {name: tiny_examples[name] for name in ("tts", "text", "asr")}
     chosen = choose("sqa", {"sqa": tiny_examples["sqa"]}, earlier, Replay(**replay), seed=0)
     assert [(name, len(rows)) for name, (_, rows, _) in chosen.items()] == [

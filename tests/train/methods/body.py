@@ -15,7 +15,7 @@ from src.train.loop import gathered, train
 from src.train.methods import Role
 from src.train.settings import Optimization
 
-OWN, TEXTS = 40, 12
+OWN, TEXTS = 30, 10
 
 
 def selection(inputs: Mapping[str, Path], method: methods.Method, replay: bool) -> Selection:
@@ -28,7 +28,7 @@ def selection(inputs: Mapping[str, Path], method: methods.Method, replay: bool) 
 
 def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: Context) -> dict[str, Any]:
     settings = Optimization(**config["optimization"])
-    method = methods.method(**config["method"])
+    method = methods.made_of(config["method"])
     previous = inputs.get("previous")
     model = adapter.trainable(inputs["base"], previous, Adapter(**config["adapter"]), settings.seed, settings.dtype)
     examples = selection(inputs, method, config["replay"])

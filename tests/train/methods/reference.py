@@ -47,7 +47,7 @@ def penalty(method: Any, weights: dict[str, torch.Tensor], around: dict[str, Any
 
 def train(config: dict[str, Any], inputs: dict[str, Path], ranks: int) -> tuple[dict[str, torch.Tensor], list[Any]]:
     """The trained weights by PEFT's names, and (loss, the method's part of it) of every step."""
-    settings, method = Optimization(**config["optimization"]), methods.method(**config["method"])
+    settings, method = Optimization(**config["optimization"]), methods.made_of(config["method"])
     model = adapter.trainable(inputs["base"], inputs.get("previous"), Adapter(**config["adapter"]), settings.seed)
     model.train()
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}

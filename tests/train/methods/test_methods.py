@@ -10,6 +10,7 @@ import torch
 import yaml
 from torch.distributions import Categorical, kl_divergence
 
+from src.grid.errors import ConfigError
 from src.model import adapter
 from src.model.settings import Adapter
 from src.train import methods
@@ -20,7 +21,7 @@ CONF = Path(__file__).parents[3] / "conf"
 
 
 def made(name: str, **settings: Any) -> methods.Method:
-    return methods.method(name, settings)
+    return methods.made_of({"name": name, **settings})
 
 
 def gradient(method: methods.Method, weights: list[float], anchor: list[float], fisher: list[float] | None) -> Any:
@@ -74,22 +75,22 @@ def test_neftune_is_uniform_within_its_bound_and_off_in_evaluation(tiny_base: Pa
 def test_every_method_has_a_yaml_that_it_accepts(name: str) -> None:
     settings = yaml.safe_load((CONF / "method" / f"{name}.yaml").read_text())
     assert settings.pop("name") == name
-    method = methods.method(name, settings)
-    assert method.name == name and method == methods.method(name, settings)
-    with pytest.raises(ValueError, match=r"^wrong is no setting of"):
-        methods.method(name, settings | {"wrong": 1.0})
+    method = made(name, **settings)
+    assert method.name == name and method == methods.made_of(method.identity)
+    with pytest.raises(ConfigError, match=r"^method\.wrong is no setting; there are"):
+        made(name, wrong=1.0, **settings)
     for key in settings:
-        with pytest.raises(ValueError, match=f"^{key} is 'much'; it must be a number"):
-            methods.method(name, settings | {key: "much"})
-        with pytest.raises(ValueError, match=f"^{key} is -1"):
-            methods.method(name, settings | {key: -1})
-        with pytest.raises(ValueError, match=f"^{key} is not set"):
-            methods.method(name, {k: v for k, v in settings.items() if k != key})
+        with pytest.raises(ConfigError, match=f"^method\\.{key} is 'much'; it must be a number"):
+            made(name, **settings | {key: "much"})
+        with pytest.raises(ConfigError, match=f"^method\\.{key} is -1"):
+            made(name, **settings | {key: -1})
+        with pytest.raises(ConfigError, match=f"^method\\.{key} is not set"):
+            made(name, **{k: v for k, v in settings.items() if k != key})
 
 
 def test_an_unknown_method_is_told_the_others() -> None:
-    with pytest.raises(ValueError, match="name is 'l3'; it must be null or one of distill, ewc, l2, neftune"):
-        methods.method("l3", {})
+    with pytest.raises(ConfigError, match=r"^method\.name is 'l3'; it must be null or one of distill, ewc, l2, nef"):
+        made("l3")
 
 
 @pytest.mark.parametrize("file", sorted((CONF / "strategy" / "extra").glob("*.yaml")), ids=lambda file: file.stem)
@@ -104,9 +105,9 @@ def test_each_method_has_a_row_with_and_without_replay(file: Path) -> None:
 def test_settings_need_no_torch() -> None:
     code = (
         "import sys; from src.train import methods, settings; import src.model.settings\n"
-        "methods.method('distill', {'weight': 1, 'temperature': 2, 'ratio': 0})\n"
-        "for name in ('l2', 'ewc'): methods.method(name, {'strength': 1})\n"
-        "methods.method('neftune', {'alpha': 1})\n"
+        "methods.made_of({'name': 'distill', 'weight': 1, 'temperature': 2, 'ratio': 0})\n"
+        "for name in ('l2', 'ewc'): methods.made_of({'name': name, 'strength': 1})\n"
+        "methods.made_of({'name': 'neftune', 'alpha': 1})\n"
         "print([m for m in ('torch', 'transformers', 'peft', 'deepspeed') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
