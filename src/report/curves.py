@@ -6,7 +6,7 @@ from typing import Any
 from src.grid.step import Step
 from src.grid.store import Store
 from src.report.lines import Line, pool, read_scores
-from src.report.stages import ORIGINAL
+from src.stages import ORIGINAL
 
 
 def model_of(score: Step) -> Step:

@@ -13,7 +13,7 @@ from src import tasks
 from src.report import abilities, drawing, stages
 from src.report.cells import spread
 from src.report.drawing import COLORS, RULE
-from src.report.stages import ORIGINAL
+from src.stages import ORIGINAL
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
