@@ -22,8 +22,8 @@ from src.data import jsonl
 from src.data.unit_format import Units
 from src.grid.context import Context
 from src.model.tokenizer import BOS, CHAT_TEMPLATE, EOT, extend_with_units
-from src.train import examples
-from src.train.examples import Stored
+from src.stages import SETS
+from src.train.examples import Stored, tokenize
 
 UNITS, WORDS, UNITS_PER_WORD = 10_000, 35, 17
 
@@ -66,9 +66,10 @@ def main() -> None:
         for source in ("asr", "tts"):
             out = folder / source
             out.mkdir()
-            inputs = {"base": folder / "base", "units": folder / "units"}
+            file, context = folder / "units" / f"{source}.jsonl", Context(folder, source)
             wall, processor = time.perf_counter(), time.process_time()
-            summary = examples.run({"source": source, "seed": 0}, inputs, out, Context(folder, source))
+            conversations = SETS[source].conversations(file, 0)
+            summary = tokenize(conversations, file, folder / "base", out, context)
             wall, processor = time.perf_counter() - wall, time.process_time() - processor
             tokens = summary["tokens"]
             size = sum(file.stat().st_size for file in out.iterdir())

@@ -8,6 +8,7 @@ import pytest
 from src.report import curves, figure, retention, stages
 from src.report.lines import collapse
 from src.report.report import write
+from src.stages import ORIGINAL
 from tests.report.fakegrid import FakeGrid
 from tests.report.test_page import page_of
 from tests.report.test_tradeoff import texts
@@ -16,7 +17,7 @@ from tests.report.test_tradeoff import texts
 def test_titles() -> None:
     told = {"asr": "ASR", "joint": "Joint", "text": "Text", "asr_2": "ASR (2)", "joint_12": "Joint (12)", "": ""}
     assert {name: stages.title(name) for name in told} == told
-    assert stages.title("own_stage") == "Own stage" and stages.title(stages.ORIGINAL) == "Original"
+    assert stages.title("own_stage") == "Own stage" and stages.title(ORIGINAL) == "Original"
 
 
 @pytest.mark.parametrize(
