@@ -111,7 +111,7 @@ class Chat:
     def _content(self, turn: Message) -> str:
         return turn["content"].strip() if self.strips else turn["content"]
 
-    def _render(self, talk: Sequence[Message], **options: bool) -> str:
+    def _render(self, talk: Sequence[Message], **options: Any) -> str:
         return str(self.tokenizer.apply_chat_template(list(talk), tokenize=False, **options))
 
 
