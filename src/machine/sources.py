@@ -156,7 +156,7 @@ def _centroids(file: Path, clusters: int) -> None:
 
 def _xvectors(file: Path) -> None:
     if not zipfile.is_zipfile(file):
-        raise ValueError(f"synthesizer.xvectors = {file}: must be a zip of .npy files")
+        raise ValueError(f"synthesizer.xvectors is {file}; it must be a zip of .npy files")
 
 
 def _data(data: Mapping[str, Any]) -> list[Source]:

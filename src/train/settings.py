@@ -46,7 +46,9 @@ class Optimization:
     """Head and cross-entropy in one kernel of Liger (the package liger-kernel, on a GPU)."""
 
     def __post_init__(self) -> None:
-        positive(self, "lr", "epochs", "max_length", "max_grad_norm", "ranks", "micro_batch_size")
+        positive(self, "lr", "epochs", "max_length", "max_grad_norm", "ranks")
+        micro = self.micro_batch_size
+        require(micro is None or micro > 0, "micro_batch_size", micro, "greater than 0, or null")
         share(self, "warmup_ratio", "min_lr_ratio")
         require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "at least 0")
         good = len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas)

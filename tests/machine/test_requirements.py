@@ -117,7 +117,7 @@ def test_sets_follow_the_chain(tmp_path: Path) -> None:
 
 def test_a_method_that_compares_with_the_base_holds_it_and_draws_text(tmp_path: Path) -> None:
     """Where the stage has text of its own or replays some, the method draws none."""
-    ratios = ["method.ratio=0.25", "replay.ratio=0.1", "replay.basis=current"]
+    ratios = ["method.ratio=0.25", "replay.ratio=0.1", "replay.text_ratio=null", "replay.basis=current"]
     rows = ("extra/distill", "extra/distill_replay", "extra/l2")
     needs = found(tmp_path, *ratios, "train.chain=[asr,text]", strategies=rows[:2])
     assert drawn(needs["train-asr-distill"]) == {"asr": 1000, "text": 250}

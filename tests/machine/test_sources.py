@@ -5,13 +5,13 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from src.doctor import compose
+from src.grid.errors import ConfigError
 from src.grid.plan import make_plan
 from src.grid.row import Row
 from src.grid.step import closure
@@ -89,16 +89,18 @@ DATA: list[tuple[Break, str]] = [
     (lambda f: next(f.rglob("train-clean-100/*/*/*.txt")).unlink(), r"flac files, but no \.trans\.txt beside them"),
     (lambda f: shutil.rmtree(f / "magpie/data"), "magpie holds no texts"),
     (lambda f: published_files.make_magpie(f / "magpie", [{"a": 1}] * 2, 2), "column 'input' or 'output' is missing"),
+    (lambda f: (f / "ifeval.jsonl").write_text("no JSON\n"), r"data\.ifeval\.path: .*jsonl:1: not JSON"),
+]  # fmt: skip
+QUESTIONS: list[tuple[Break, str]] = [
     (lambda f: shutil.rmtree(f / "web_questions/data"), r"data\.questions\.web_questions\.path: .* is no question set"),
     (lambda f: shutil.copytree(f / "llama_questions", f / "web_questions", dirs_exist_ok=True),
      r"data\.questions\.web_questions\.path: .* column 'answers' is missing"),
-    (lambda f: (f / "ifeval.jsonl").write_text("no JSON\n"), r"data\.ifeval\.path: .*jsonl:1: not JSON"),
 ]  # fmt: skip
 SPEECH: list[tuple[str, Break, str]] = [
     ("encoder", lambda f: (f / "encoder.pt").write_text("hello"), r"encoder\.pt: cannot be read as a checkpoint of "),
-    ("encoder", lambda f: np.save(f / "kmeans.npy", np.zeros((9, 32))), r"quantizer\.clusters = 20: must be the 9 of"),
+    ("encoder", lambda f: np.save(f / "kmeans.npy", np.zeros((9, 32))), r"quantizer\.clusters is 20; it must be the 9"),
     ("encoder", lambda f: np.save(f / "kmeans.npy", np.zeros(9)), r"not float64 of shape \(9,\)"),
-    ("encoder", lambda f: cut(f / "kmeans.npy"), r"centroids = .*kmeans\.npy: must be a \.npy file"),
+    ("encoder", lambda f: cut(f / "kmeans.npy"), r"centroids is .*kmeans\.npy; it must be a \.npy file"),
     ("speecht5", lambda f: of_type(f / "tts", "bark"), "a SpeechT5, not a model of type bark"),
     ("speecht5", lambda f: (f / "tts/spm_char.model").unlink(), r"a SpeechT5: it has no spm_char\.model"),
     ("speecht5", lambda f: of_type(f / "hifigan", "vits"), "a HiFi-GAN of SpeechT5, not a model of type vits"),
@@ -114,14 +116,11 @@ MODEL: list[tuple[Break, str]] = [
 ]
 
 
-def agree(finding: Finding, row: Row, label: str, folder: Path, said: str) -> None:
+def agree(finding: Finding, row: Row, label: str, out: Path, context: Any, said: str) -> None:
     """The step that reads it ends with the doctor's line, as far as it goes."""
     assert finding.remedy.startswith("set ")
     (step,) = (each for each in closure(row.steps) if each.label == label)
-    out, work = folder / "out", folder / "work"
     out.mkdir()
-    work.mkdir()
-    context: Any = SimpleNamespace(work=work)
     with pytest.raises(ValueError, match=said) as error:
         step.run({}, out, context)
     told, found = str(error.value), finding.text
@@ -137,28 +136,39 @@ def refused(overrides: list[str], count: int = 1) -> tuple[Finding, Row]:
 
 
 @pytest.mark.parametrize(("broken", "said"), DATA)
-def test_data_that_is_not_whole(here: Any, tmp_path: Path, broken: Break, said: str) -> None:
+def test_data_that_is_not_whole(here: Any, tmp_path: Path, context: Any, broken: Break, said: str) -> None:
     folder, overrides = here
     broken(folder / "data")
-    agree(*refused(overrides), "datasets", tmp_path, said)
+    agree(*refused(overrides), "datasets", tmp_path / "out", context, said)
+
+
+@pytest.mark.parametrize(("broken", "said"), QUESTIONS)
+def test_a_question_set_that_does_not_fit_is_refused_with_the_row(here: Any, broken: Break, said: str) -> None:
+    """Its checksum is taken when the row is laid out."""
+    folder, overrides = here
+    broken(folder / "data")
+    with pytest.raises(ConfigError, match=said):
+        look(overrides)
 
 
 @pytest.mark.parametrize(("component", "broken", "said"), SPEECH)
-def test_components_that_are_others(here: Any, tmp_path: Path, component: str, broken: Break, said: str) -> None:
+def test_components_that_are_others(
+    here: Any, tmp_path: Path, context: Any, component: str, broken: Break, said: str
+) -> None:
     folder, overrides = here
     broken(folder / "components")
-    agree(*refused(overrides, 2 if component == "whisper" else 1), component, tmp_path, said)
+    agree(*refused(overrides, 2 if component == "whisper" else 1), component, tmp_path / "out", context, said)
 
 
 @pytest.mark.parametrize(("broken", "said"), MODEL)
-def test_a_model_that_cannot_be_trained(here: Any, tmp_path: Path, broken: Break, said: str) -> None:
+def test_a_model_that_cannot_be_trained(here: Any, tmp_path: Path, context: Any, broken: Break, said: str) -> None:
     folder, overrides = here
     broken(folder / "llama")
-    agree(*refused(overrides), "backbone", tmp_path, said)
+    agree(*refused(overrides), "backbone", tmp_path / "out", context, said)
 
 
 def test_one_folder_is_looked_at_for_each_of_its_settings(here: Any) -> None:
     folder, overrides = here
     whisper = folder / "components" / "whisper"
     finding, _ = refused([*overrides, f"speech.synthesizer.vocoder={whisper}"])
-    assert finding.text.startswith(f"speech.synthesizer.vocoder = '{whisper}': must be a HiFi-GAN of SpeechT5, not a")
+    assert finding.text.startswith(f"speech.synthesizer.vocoder is '{whisper}'; it must be a HiFi-GAN of SpeechT5")

@@ -13,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from src.grid.errors import ConfigError
+from src.grid.typed import typed
 from src.model import adapter
 from src.model.chat import IGNORE
 from src.model.settings import Adapter
@@ -170,23 +172,22 @@ def test_every_rank_has_as_many_micro_batches_and_every_example_is_in_one(
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"lr": 0}, "lr is 0; it must be greater than 0"),
+        ({"lr": 0}, "lr is 0.0; it must be greater than 0"),
         ({"epochs": 0}, "epochs is 0; it must be greater than 0"),
         ({"max_grad_norm": 0.0}, "max_grad_norm is 0.0; it must be greater than 0"),
         ({"ranks": 0}, "ranks is 0; it must be greater than 0"),
         ({"max_length": -1}, "max_length is -1; it must be greater than 0"),
         ({"warmup_ratio": 1.5}, "warmup_ratio is 1.5; it must be between 0 and 1"),
-        ({"weight_decay": -1}, "weight_decay is -1; it must be at least 0"),
-        ({"betas": [0.9]}, r"betas is \[0.9\]; it must be two numbers"),
+        ({"weight_decay": -1}, "weight_decay is -1.0; it must be at least 0"),
+        ({"betas": [0.9]}, r"betas is \[0.9\]; it must be a list of 2"),
         ({"batch_size": 4}, r"batch_size and batch_tokens is \[4, 256\]; it must be one positive number and one null"),
         ({"micro_batch_size": 0}, "micro_batch_size is 0; it must be greater than 0, or null"),
         ({"attention": "flash"}, "attention is 'flash'; it must be one of sdpa, eager, flash_attention_2"),
-        ({"deepspeed": {"optimizer": {}}}, r"deepspeed.optimizer is \{\}; it must be left out"),
     ],
 )
 def test_wrong_settings_are_named(changed: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=f"^{message}"):
-        Optimization(**TINY_OPTIMIZATION | changed)
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        typed(Optimization, TINY_OPTIMIZATION | changed)
 
 
 def test_a_method_has_its_loss_on_its_own_rows_alone(tiny_base: Path) -> None:
