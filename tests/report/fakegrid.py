@@ -148,7 +148,7 @@ class FakeGrid:
         text = {"corpus": corpus}
         chain: dict[str, Step] = {}
         previous = None
-        drawn = Replay(ratio=ratio, basis="old") if replay else None
+        drawn = Replay(ratio=ratio, basis="current") if replay else None
         for stage in self.chain:
             step = train_step(stage, base=base, examples={stage: units}, replay=drawn, previous=previous)
             previous = chain[stage] = self._publish(step, 55, _metrics)
