@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from src.data import corpus
+from src.data.settings import ClosedDomain
 from src.grid.plan import Entry, Plan
 from src.report import data
 from tests.conftest import TINY_CORPUS
@@ -87,7 +88,7 @@ def test_without_counts_there_is_no_section_and_without_audio_no_hours(fake: Fak
 
 
 def test_the_laptop_counts_its_lists(tmp_path: Path) -> None:
-    summary = corpus.run(TINY_CORPUS, {}, tmp_path, None)
+    summary = corpus.write(ClosedDomain(**TINY_CORPUS), tmp_path)
     counted = summary["data"]["eval_asr"]
     lines = (tmp_path / "eval_asr.jsonl").read_text().splitlines()
     assert counted["kept"] == len(lines)
