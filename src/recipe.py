@@ -26,6 +26,7 @@ from src.model.settings import ScratchModel, described
 from src.speech.published_settings import LISTS, PretrainedSpeech
 from src.speech.settings import EVALUATED, FittedSpeech
 from src.stages import SETS, TEXT, Stage, before
+from src.steps import kind_of
 from src.steps.backbone import Backbone
 from src.steps.base import Base
 from src.steps.corpus import Corpus
@@ -198,7 +199,9 @@ class Recipe:
         if name == TEXT:
             pool = "pool" if stage.replay.pool == "honest" else "pool_with_evaluation_facts"
             return Examples(set=name, file=pool, base=self.base, source=self.corpus)
-        source = self.units if SETS[name].spoken else self.corpus
+        there = {"units": self.units, "corpus": self.corpus}
+        kind = SETS[name].source
+        source = there[kind] if kind in there else kind_of(kind)(**there)
         return Examples(set=name, file=name, seed=self.cell.seed, base=self.base, source=source)
 
     def derive(self, chain: Mapping[str, Train]) -> Step:

@@ -70,15 +70,15 @@ class ExampleSet:
 
     conversations: Callable[[Path, int], Iterator[Conversation]]
     """From the set's file, NAME.jsonl, and a seed. Raises whatever a file that is not of its form raises."""
-    spoken: bool = True
-    """Whether the file is among the units, or else in the corpus."""
+    source: str = "units"
+    """The step that writes the file: units, corpus, or a kind of step of one's own, which is made of these two."""
 
 
 SETS = {
     "asr": ExampleSet(asr_examples),
     "tts": ExampleSet(tts_examples),
     "sqa": ExampleSet(sqa_examples),
-    TEXT: ExampleSet(text_examples, spoken=False),
+    TEXT: ExampleSet(text_examples, source="corpus"),
 }
 
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,14 +19,19 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 
 from src import export
 from src.data import jsonl
-from src.evaluate import responses, score
-from src.grid.bodies import BODIES
-from src.grid.cell import STAGES, Row, compose
 from src.grid.plan import make_plan
+from src.grid.row import Row
 from src.grid.step import Step, closure
 from src.grid.store import Store
 from src.model.tokenizer import build_tokenizer
+from src.recipe import compose
 from src.report import card
+from src.steps.discount import Discount
+from src.steps.generate import Generate
+from src.steps.merge import Merge
+from src.steps.pretrained import Pretrained
+from src.steps.score import Score
+from src.steps.train import Train
 from tests.contexts import Recorded
 from tests.evaluate.conftest import UNITS, learn_by_heart, take_apart
 from tests.merge.conftest import save_stage
@@ -95,8 +101,11 @@ COMPLETE = [("none", 0), ("none", 1), ("replay", 0)]
 def publish(row: Row, models: Path, corpus: Path, store: Store, work: Path) -> None:
     """What a row's export needs: its model, and what the real bodies make of it, on the text tasks alone."""
     context = Recorded(work / "scratch")
-    inputs = {"model": models / "stage", "base": models / "base", "corpus": corpus}
     asked = row.evaluate.inputs["responses"]
+    assert isinstance(asked, Generate) and isinstance(row.evaluate, Score)
+    text = replace(asked, tasks=tuple(LENGTHS), config=replace(asked.config, max_new_tokens=LENGTHS, batch_tokens=4096))
+    rules = replace(row.evaluate, tasks=tuple(LENGTHS))
+    inputs = {asked.model: models / "stage", asked.base: models / "base", asked.corpus: corpus}
 
     def keep(step: Step, body: Callable[[Path], Any]) -> Path:
         out = work / step.kind
@@ -104,12 +113,10 @@ def publish(row: Row, models: Path, corpus: Path, store: Store, work: Path) -> N
         body(out)
         return store.publish(step, out, {}, 1.0)
 
-    settings = {"tasks": list(LENGTHS), "max_new_tokens": LENGTHS, "decoding": asked.config["decoding"]}
-    rules = {"tasks": list(LENGTHS), "matching": row.evaluate.config["matching"]}
     keep(card.base_of(row), lambda out: shutil.copytree(models / "base", out, dirs_exist_ok=True))
     keep(card.model_of(row), lambda out: shutil.copytree(models / "stage", out, dirs_exist_ok=True))
-    found = keep(asked, lambda out: responses.run({**settings, "batch_tokens": 4096}, inputs, out, context))
-    keep(row.evaluate, lambda out: score.run(rules, {"responses": found, "corpus": corpus}, out, context))
+    found = keep(asked, lambda out: text.run(inputs, out, context))
+    keep(row.evaluate, lambda out: rules.run({asked: found, asked.corpus: corpus}, out, context))
 
 
 @pytest.fixture
@@ -209,7 +216,7 @@ def save_base(folder: Path, dtype: torch.dtype) -> None:
 
 
 @pytest.fixture(params=["merge_linear discount.alpha=14 float32", "merge_dare seed=5 bfloat16"])
-def merged(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Store, Step, list[str]]:
+def merged(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Store, Merge, list[str]]:
     """A grid with a merged row, of which everything up to the merge is there; the merge, and what exports its parts."""
     strategy, setting, dtype = request.param.split()
     row = compose([f"strategy={strategy}", setting, "profile=smoke"])
@@ -221,21 +228,21 @@ def merged(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Store, Step,
         out.mkdir()
         if step.kind == "base":
             save_base(out / "model", getattr(torch, dtype))
-        elif step.kind == "train":
-            torch.manual_seed(STAGES.index(step.config["stage"]))
+        elif isinstance(step, Train):
+            torch.manual_seed(step.depth)
             save_stage(store.folder(step.inputs["base"]), out)
-        elif step.kind in ("discount", "merge"):
-            inputs = {role: store.folder(source) for role, source in step.inputs.items()}
-            BODIES[step.kind].load()(step.config, inputs, out, context)
+        elif isinstance(step, Discount | Merge):
+            step.run({source: store.folder(source) for source in step.inputs.values()}, out, context)
         else:
             (out / "file").touch()
         store.publish(step, out, {}, 1.0)
     save_grid([row, compose(["strategy=none", "profile=smoke"])], store)
+    assert isinstance(merge, Merge)
     return store, merge, [strategy, "--parts", str(tmp_path / "it's here"), "--outputs", str(store.root.parent)]
 
 
 def test_mergekit_makes_the_row_of_its_parts_again(
-    merged: tuple[Store, Step, list[str]], capsys: pytest.CaptureFixture[str], tmp_path: Path
+    merged: tuple[Store, Merge, list[str]], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     store, merge, arguments = merged
     assert export.main(arguments) == 0
@@ -249,22 +256,22 @@ def test_mergekit_makes_the_row_of_its_parts_again(
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    base, ours = store.folder(merge.inputs["base"]), load_all(store.folder(merge) / "merged")
+    base, ours = store.folder(merge.base), load_all(store.folder(merge) / "merged")
     whole, theirs = load_all(base / "model") | ours, load_all(folder / "merged")
     assert theirs.keys() == whole.keys() and len(ours) == 8
     for name, tensor in theirs.items():
         assert tensor.dtype == whole[name].dtype
-        if name in ours or merge.config["method"] == "dare_ties":
+        if name in ours or merge.method == "dare_ties":
             assert torch.equal(tensor, whole[name]), name
         else:  # a mean of equal numbers, rounded
             torch.testing.assert_close(tensor, whole[name], rtol=1e-6, atol=1e-8)
 
 
-def test_parts_are_whole_models_that_load(merged: tuple[Store, Step, list[str]], tmp_path: Path) -> None:
+def test_parts_are_whole_models_that_load(merged: tuple[Store, Merge, list[str]], tmp_path: Path) -> None:
     store, merge, arguments = merged
     assert export.main(arguments) == 0
     for role in ("asr", "sqa"):
-        base, stage = store.folder(merge.inputs["base"]), store.folder(merge.inputs[role])
+        base, stage = store.folder(merge.base), store.folder(merge.stages[role])
         expected = folded(base, stage).state_dict()  # in float32
         found: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "it's here" / role, dtype=torch.float32)
         assert all(torch.equal(tensor, expected[name]) for name, tensor in found.state_dict().items())
@@ -272,12 +279,12 @@ def test_parts_are_whole_models_that_load(merged: tuple[Store, Step, list[str]],
 
 
 def test_a_row_that_is_no_merge_has_no_parts(
-    merged: tuple[Store, Step, list[str]], capsys: pytest.CaptureFixture[str], tmp_path: Path
+    merged: tuple[Store, Merge, list[str]], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert export.main(["none", *merged[2][1:]]) == 2
     said = capsys.readouterr().err
     assert said == "--parts: None is no merge; without --parts its model is exported\n"
-    shutil.rmtree(merged[0].folder(merged[1].inputs["asr"]))
+    shutil.rmtree(merged[0].folder(merged[1].stages["asr"]))
     assert export.main(merged[2]) == 2
     assert "is not complete: the store has no " in capsys.readouterr().err
     assert not (tmp_path / "it's here").exists()
@@ -329,24 +336,18 @@ def test_scores_of_further_tasks_are_in_their_own_units() -> None:
     assert entry["dataset"]["name"] == "mine" and entry["metrics"][0]["type"] == "perplexity"
 
 
-def test_a_base_model_hands_down_its_license(exported: Path) -> None:
-    row = compose(["strategy=none"])
-    base = Step("backbone", "backbone", {"pretrained": "someone/model"})
-    encoder = Step("pretrained", "encoder", {"pretrained": "another/encoder"})
-    trained = Step("train", "train", {}, {"base": base, "units": Step("gather", "units", {}, {"encoder": encoder})})
-    asked = Step("generate", "generate", {}, {"model": trained, "base": base})
-    derived = SimpleNamespace(evaluate=Step("score", "score", {}, {"responses": asked}), config=row.config)
-    told: Any = card.metadata("name", derived, {})  # type: ignore[arg-type]
+def test_a_base_model_hands_down_its_license() -> None:
+    """It is the base's own, whatever else was published that the row rests on."""
+    row = compose(["strategy=none", "profile=paper", "model.pretrained=someone/model"])
+    assert any(isinstance(step, Pretrained) for step in closure([row.evaluate]))
+    told: Any = card.metadata("name", row, {})
     assert (told["base_model"], told["license"]) == ("someone/model", "other")
     assert "are under its license" in card.license_text("someone/model")
 
 
 def test_a_base_model_of_a_folder_is_no_link(tmp_path: Path) -> None:
-    row = compose(["strategy=none"])
-    asked = Step("generate", "generate", {}, {"base": Step("backbone", "backbone", {"pretrained": str(tmp_path)})})
-    asked.inputs["model"] = asked.inputs["base"]  # type: ignore[index]
-    derived = SimpleNamespace(evaluate=Step("score", "score", {}, {"responses": asked}), config=row.config)
-    told: Any = card.metadata("name", derived, {})  # type: ignore[arg-type]
+    row = compose(["strategy=original", "profile=paper", f"model.pretrained={tmp_path}"])
+    told: Any = card.metadata("name", row, {})
     assert told["license"] == "other" and not told.keys() & {"base_model", "license_link"}
     text = card.license_text(str(tmp_path))
     assert tmp_path.name in text and str(tmp_path) not in text and "huggingface.co" not in text

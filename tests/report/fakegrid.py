@@ -3,7 +3,7 @@
 import hashlib
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,16 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from src.data.replay import Replay
 from src.evaluate import statistics
+from src.evaluate.scoring import Scoring
 from src.grid.plan import Plan, make_plan
 from src.grid.row import Row
 from src.grid.step import Step
 from src.grid.store import Store
+from src.steps import kinds
+from src.steps.score import Score
+from tests.steps.makers import train_step
 
 SETS = ("countries", "animals", "people")
 LABELS = {
@@ -39,7 +44,38 @@ SKILL = {  # how often it is right: in text, at instructions, to spoken question
     "replay": (0.78, 0.76, 0.6, 0.42),
 }
 WORDS = ["red", "green", "blue", "small", "large", "north", "south", "gold", "silver", "seven"]
+ESTIMATE = dict.fromkeys(kinds(), (1.0, 1.0))
 EVIL = "<script>alert('x')</script>"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Fake(Step):
+    """A step of any kind whose artifact is made up."""
+
+    of: str
+    """Its kind."""
+    named: str
+    """Its label."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    corpus: Step | None = None
+    quantizer: Step | None = None
+    vocoder: Step | None = None
+    recognizer: Step | None = None
+    units: Step | None = None
+    shards: Mapping[str, Step] = field(default_factory=dict)
+    base: Step | None = None
+    stage: Step | None = None
+    stages: Mapping[str, Step] = field(default_factory=dict)
+    model: Step | None = None
+    responses: Step | None = None
+
+    @property
+    def kind(self) -> str:
+        return self.of
+
+    @property
+    def label(self) -> str:
+        return self.named
 
 
 @dataclass
@@ -80,7 +116,8 @@ class FakeGrid:
         return self
 
     def _row(self, name: str, seed: int, settings: dict[str, Any], publish: bool) -> Row:
-        corpus = self._step("corpus", "corpus", {"seed": 0, "n": self.n, "sets": self.sets}, {}, 1.5, self._corpus)
+        texts = {"seed": 0, "n": self.n, "sets": list(self.sets)}
+        corpus = self._step("corpus", "corpus", texts, {}, 1.5, self._corpus)
         quantizer = self._step("quantizer", "quantizer", {"units": 100}, {"corpus": corpus}, 9, _nothing)
         vocoder = self._step("vocoder", "vocoder", {}, {"quantizer": quantizer}, 50, _nothing)
         ears = {"corpus": corpus, "quantizer": quantizer, "vocoder": vocoder}
@@ -107,38 +144,38 @@ class FakeGrid:
         }
         if name == "original":
             step = self._evaluate(name, base, base, "", {"corpus": corpus}, publish)
-            return Row(name, LABELS[name], seed, config, step)
+            return Row(name, LABELS[name], seed, config, step, estimate=ESTIMATE)
         text = {"corpus": corpus}
         chain: dict[str, Step] = {}
-        previous = base
-        for i, stage in enumerate(self.chain):
-            label = f"train-{stage}" + ("-replay" if replay else "")
-            inputs = {"base": base, "corpus": corpus, "units": units} | ({"previous": previous} if i else {})
-            own = {"stage": stage, "seed": seed, "replay": replay}
-            previous = self._step("train", label, own, inputs, 55, _metrics)
-            chain[stage] = previous
+        previous = None
+        drawn = Replay(ratio=ratio, basis="current") if replay else None
+        for stage in self.chain:
+            step = train_step(stage, base=base, examples={stage: units}, replay=drawn, previous=previous)
+            previous = chain[stage] = self._publish(step, 55, _metrics)
         if method is None and alpha is None:
             curve = {
                 stage: self._evaluate(name, base, model, stage, speech if model == previous else text, publish)
                 for stage, model in chain.items()
             }
-            return Row(name, LABELS[name], seed, config, curve[self.chain[-1]], curve, recognizer)
+            return Row(name, LABELS[name], seed, config, curve[self.chain[-1]], curve, recognizer, estimate=ESTIMATE)
         if method:
             merge = {"method": method, "seed": seed}
-            model = self._step("merge", name.replace("_", "-"), merge, {"base": base, **chain}, 2, _nothing)
+            model = self._step("merge", name.replace("_", "-"), merge, {"base": base, "stages": chain}, 2, _nothing)
         else:
             sources = {"base": base, "stage": previous}
             model = self._step("discount", name.replace("_", "-"), {"alpha": alpha}, sources, 1, _nothing)
         step = self._evaluate(name, base, model, "", speech, publish)
-        return Row(name, LABELS[name], seed, config, step, {}, recognizer)
+        return Row(name, LABELS[name], seed, config, step, {}, recognizer, estimate=ESTIMATE)
 
     def _step(self, kind: str, label: str, config: dict, inputs: dict, seconds: float, body: Any, publish=True) -> Step:
-        step = Step(kind, label, config, inputs, seconds)
+        return self._publish(Fake(of=kind, named=label, options=config, **inputs), seconds, body, publish)
+
+    def _publish(self, step: Any, seconds: float, body: Any, publish: bool = True) -> Any:
         if publish and self.store.lookup(step) is None:
             out = self.root / "out"
             out.mkdir()
             body(out, random.Random(step.fingerprint))
-            self.store.publish(step, out, {"steps": 3} | self.data.get(label, {}), seconds)
+            self.store.publish(step, out, {"steps": 3} | self.data.get(step.label, {}), seconds)
         return step
 
     def _evaluate(
@@ -156,9 +193,11 @@ class FakeGrid:
 
         asked = {"model": model, "base": base, **inputs}
         responses = self._step("generate", f"generate-{label}", {"stage": stage}, asked, 8, answer, publish)
-        scored = {"responses": responses, "corpus": inputs["corpus"]}
-        rules = {"matching": "contiguous"} | ({"wer_normalization": "basic"} if spoken else {})
-        return self._step("score", f"score-{label}", rules, scored, 1, score, publish)
+        tasks = ("t2t", "ifeval", *(("sqa", "asr", "tts") if spoken else ()))
+        scored = Score(
+            tasks=tasks, config=Scoring(matching="contiguous"), responses=responses, corpus=inputs["corpus"]
+        )
+        return self._publish(scored, 1, score, publish)
 
     def _corpus(self, out: Path, rng: random.Random) -> None:
         rows = [

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from src.data import corpus
+from src.data.settings import ClosedDomain
 from src.grid.plan import Entry, Plan
-from src.grid.step import Step
 from src.report import data
 from tests.conftest import TINY_CORPUS
-from tests.report.fakegrid import EVIL, FakeGrid
+from tests.report.fakegrid import EVIL, Fake, FakeGrid
 from tests.report.test_page import page_of
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -47,8 +47,8 @@ def test_counts_of_every_step(fake: FakeGrid) -> None:
 
 
 def test_shards_are_left_to_the_step_that_gathers_them() -> None:
-    shards = {f"shard-{n}": Step("utterances", f"units-asr-{n}", {"shard": n}) for n in range(2)}
-    gather = Step("gather", "units", {}, shards)
+    shards = {f"shard-{n}": Fake(of="utterances", named=f"units-asr-{n}") for n in range(2)}
+    gather = Fake(of="gather", named="units", shards=shards)
     entries = {step.name: Entry(step, ("none",), True, 1.0, 1.0) for step in (*shards.values(), gather)}
     manifests = {name: {"summary": {"data": {"asr": {"kept": 5, "dropped": {}}}}} for name in entries}
     assert [line["step"] for line in data.collect(Plan((), entries), manifests)] == ["units"]
@@ -88,7 +88,7 @@ def test_without_counts_there_is_no_section_and_without_audio_no_hours(fake: Fak
 
 
 def test_the_laptop_counts_its_lists(tmp_path: Path) -> None:
-    summary = corpus.run(TINY_CORPUS, {}, tmp_path, None)
+    summary = corpus.write(ClosedDomain(**TINY_CORPUS), tmp_path)
     counted = summary["data"]["eval_asr"]
     lines = (tmp_path / "eval_asr.jsonl").read_text().splitlines()
     assert counted["kept"] == len(lines)

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from src.grid.context import Context
-from src.grid.step import Step
 from src.report import stream, track
 from src.report.stream import streamed
 from tests.report.fakegrid import FakeGrid
 from tests.report.test_track import records
+from tests.steps.makers import train_step
 
 SETTINGS = {"mode": "auto", "project": "palimpsest", "entity": None}
 
@@ -39,7 +39,7 @@ def points(folder: Path) -> list[tuple[int, float]]:
 
 
 def test_each_point_is_sent_once_and_a_resumed_step_goes_on(fake: FakeGrid, online: None) -> None:
-    step = Step("train", "train-asr", {"stage": "asr"})
+    step = train_step()
     work = fake.store.work(step)
     work.mkdir(parents=True)
     context = Context(work, "train")
@@ -64,7 +64,7 @@ def test_trouble_with_wandb_is_not_the_steps(
         raise OSError("no route to host")
 
     monkeypatch.setattr(track, "start", fail)
-    step = Step("train", "train-asr", {"stage": "asr"})
+    step = train_step()
     fake.store.work(step).mkdir(parents=True)
     with streamed(fake.store.root, fake.grid, SETTINGS, step):
         Context(fake.store.work(step), "train").begin_metrics([{"step": 10, "loss": 3.0}])
@@ -72,7 +72,7 @@ def test_trouble_with_wandb_is_not_the_steps(
 
 
 def test_offline_nothing_is_sent(fake: FakeGrid) -> None:
-    step = Step("train", "train-asr", {"stage": "asr"})
+    step = train_step()
     with streamed(fake.store.root, fake.grid, SETTINGS | {"mode": "offline"}, step):
         pass
     assert not (fake.root / "wandb").exists()

@@ -19,7 +19,7 @@ def tiny_examples(
     folders = {}
     for role, source in SOURCES.items():
         folders[role] = tmp_path_factory.mktemp(f"examples-{role}")
-        file = (tiny_units if SETS[role].spoken else tiny_corpus) / f"{source}.jsonl"
+        file = (tiny_units if SETS[role].source == "units" else tiny_corpus) / f"{source}.jsonl"
         context = Context(tmp_path_factory.mktemp("work"), role)
         examples.tokenize(SETS[role].conversations(file, 0), file, tiny_base, folders[role], context)
     return folders
