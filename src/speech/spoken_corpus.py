@@ -55,8 +55,8 @@ def speak_corpus(
     {..}}, eval_qa.jsonl {id, set, question: {..}}, units.json, and audio/<id>.flac of the first questions of each
     evaluation set.
 
-    names: which of these lists. fitted: artifact of a quantizer. Every list has a voice stream of its own: what one holds does not change the audio
-    of another.
+    names: which of these lists. fitted: artifact of a quantizer. Every list has a voice stream of its own: what one
+    holds does not change the audio of another.
     """
     lists = {name: list(jsonl.read(corpus / f"{name}.jsonl")) for name in names}
     total = sum(map(len, lists.values()))
