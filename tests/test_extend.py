@@ -135,7 +135,8 @@ def test_a_method_and_a_set_train(copy: Copy) -> None:
     """The penalty reaches the loss, and the data of the new form are trained on."""
     add_method(copy)
     add_set(copy)
-    cell = ["strategy=extra/count", "method=l1", "train.chain=[count]", "profile=smoke", *TINY]
+    stage = ["train.chain=[count]", "train.stages.count.epochs=6"]
+    cell = ["strategy=extra/count", "method=l1", *stage, "profile=smoke", *TINY]
     copy.python("-m", "src.run", "-m", *cell, "method.strength=0,1", "tracker.mode=disabled", "name=added")
     trained = sorted(copy.root.glob("outputs/store/train-count-l1-*"))
     losses = [(folder / "metrics.jsonl").read_text() for folder in trained]
