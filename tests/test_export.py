@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 
 from src import export
 from src.data import jsonl
+from src.evaluate.asking import Decoding
 from src.grid.plan import make_plan
 from src.grid.row import Row
 from src.grid.step import Step, closure
@@ -155,7 +156,7 @@ def test_plain_generate_says_what_was_scored(exported: Path, outputs: Path) -> N
 def test_sampling_is_in_the_generation_settings(exported: Path) -> None:
     before = json.loads((exported / "generation_config.json").read_text())
     assert before["do_sample"] is False and "temperature" not in before
-    export.write_generation_config(exported, {"temperature": 0.7, "top_k": 5, "seed": 0})
+    export.write_generation_config(exported, Decoding(temperature=0.7, top_k=5, seed=0))
     after = json.loads((exported / "generation_config.json").read_text())
     assert (after["do_sample"], after["temperature"], after["top_k"]) == (True, 0.7, 5)
     assert after["eos_token_id"] == before["eos_token_id"]

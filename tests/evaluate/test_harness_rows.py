@@ -1,6 +1,7 @@
 """The columns of a grid that lm-evaluation-harness fills: one step a task, which holds the task itself."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from src.grid.errors import ConfigError
 from src.grid.step import Step
 from src.recipe import compose
+from src.steps.harness import Harness
 from tests.evaluate.lm_eval_tasks import write_tasks
 
 
@@ -17,7 +19,7 @@ def tasks(tmp_path: Path) -> Path:
 
 
 def test_a_row_has_a_step_for_each_task(tasks: Path, tmp_path: Path) -> None:
-    def steps(*overrides: str) -> dict[str, Step]:
+    def steps(*overrides: str) -> Mapping[str, Step]:
         return compose(["strategy=replay", *overrides]).further
 
     own = f"evaluate.lm_eval.include_path={tasks}"
@@ -25,6 +27,7 @@ def test_a_row_has_a_step_for_each_task(tasks: Path, tmp_path: Path) -> None:
     asked = compose(["strategy=replay", own, "evaluate.lm_eval.tasks=[facts,piqa]"])
     assert not plain.further and asked.evaluate == plain.evaluate
     facts, piqa = asked.further.values()
+    assert isinstance(facts, Harness) and isinstance(piqa, Harness)
     scored = plain.evaluate.inputs["responses"].inputs
     assert facts in asked.steps and facts.inputs == {role: scored[role] for role in ("model", "base")}
     assert facts.name.startswith("harness-facts-sqa-replay-") and facts.found.files and not piqa.found.files

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from src.evaluate import ifeval, languages
+from src.evaluate import ifeval_prompts, languages
 
 OFFICIAL = Path(__file__).parents[3] / "shared" / "data" / "ifeval" / "input_data.jsonl"
 FINNISH = "Järven rannalla on punainen talo, jossa asuu vanha mies."
@@ -20,7 +20,7 @@ def test_prompts_that_ask_for_a_language_are_left_out():
 @pytest.mark.skipif(not OFFICIAL.is_file(), reason="the official prompts are not here")
 def test_510_of_the_541_official_prompts_count():
     """As the Finnish evaluation reports it."""
-    prompts = ifeval.load(OFFICIAL)
+    prompts = ifeval_prompts.load(OFFICIAL)
     assert (len(prompts), len(languages.comparable(prompts))) == (541, 510)
 
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from src.grid.context import Context
 from src.grid.row import Row
@@ -19,7 +19,7 @@ SECONDS, MEGABYTES = 1.0, 0.001
 class Toy(Step):
     """Adds the inputs' numbers to its own; counts its runs in the file `counter`; sleeps, fails or ends as told."""
 
-    needs = ("decimal",)
+    needs: ClassVar[tuple[str, ...]] = ("decimal",)
 
     named: str
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -130,7 +130,7 @@ def posing(kind: str, label: str, inputs: Mapping[str, Step] | None = None, **op
     return Toy(named=label, options=options, sources=inputs or {}, posing=kind)
 
 
-def toy_row(name: str, evaluate: Step, curve: Mapping[str, Step] | None = None, **seconds: float) -> Row:
+def toy_row(name: str, evaluate: Step, curve: Mapping[str, Step] | None = None, /, **seconds: float) -> Row:
     """A row that ends in the toy step `evaluate`. seconds: what it estimates, by label."""
     estimate = dict.fromkeys(("toy", "light", "model", "ranks", "models"), (SECONDS, MEGABYTES))
     estimate |= {label: (each, MEGABYTES) for label, each in seconds.items()}

@@ -282,7 +282,7 @@ def test_what_is_in_the_store_is_neither_submitted_nor_waited_for(cluster: Slurm
 def test_small_last_steps_share_a_job(cluster: Slurm, outputs: Path) -> None:
     base = posing("train", "base")
     ends = [posing("merge", f"merge-{n}", {"base": base}) for n in range(3)]
-    seconds = {"base": 3600.0, "merge": 20.0, "discount": 60.0}
+    seconds: dict[str, Any] = {"base": 3600.0, "merge": 20.0, "discount": 60.0}
     discounted = [posing("discount", f"discounted-{n}", {"model": end}) for n, end in enumerate(ends)]
     grid = Grid(outputs, *discounted, **seconds)
     sent = jobs_of(grid.submit(pack_minutes=3, resources={"merge": {"mem_gb": 9}, "discount": {"gpus_per_node": 1}}))
