@@ -37,6 +37,10 @@ from src.recipe import row
 from src.report.compare import check_compare
 
 
+NAMED = 3
+"""Source files that a line on other code names."""
+
+
 class GridLauncher(Launcher):
     """Hydra's side of every launcher: it gets all cells in one call, and makes one grid of them."""
 
@@ -172,8 +176,9 @@ def made_by_other_code(plan: Plan, store: Store) -> list[str]:
             counts[entry.step.kind] = counts.get(entry.step.kind, 0) + 1
     lines = []
     for kind, number in counts.items():
-        first, *more = sorted(files[kind])
-        told = first + (f" and {counted(len(more), 'other file')}" if more else "")
+        named = sorted(files[kind])
+        shown, more = named[:NAMED], len(named) - NAMED
+        told = ", ".join(shown) + (f" and {counted(more, 'other file')}" if more > 0 else "")
         one = number == 1
         artifacts = f"1 artifact {kind} was" if one else f"{number} artifacts {kind} were"
         lines.append(f"{artifacts} made by other code ({told}): recompute={kind} makes {'it' if one else 'them'} anew")

@@ -141,11 +141,12 @@ def test_artifacts_of_other_code_are_used_and_named(tmp_path: Path, edited: dict
     line = "1 artifact train was made by other code (src/a.py): recompute=train makes it anew"
     assert made_by_other_code(plan, store) == [line]
 
-    edited["train-tts"] = {"src/a.py": "2", "src/b.py": "1", "src/c.py": "1"}  # two files more than then
+    edited["train-tts"] = {f"src/{name}.py": "2" for name in "abcde"}  # four files more than then
     edited["base"] = {}  # one file less
     assert made_by_other_code(make_plan(rows, store), store) == [
         "1 artifact toy was made by other code (src/a.py): recompute=toy makes it anew",
-        "2 artifacts train were made by other code (src/a.py and 2 other files): recompute=train makes them anew",
+        "2 artifacts train were made by other code (src/a.py, src/b.py, src/c.py and 2 other files): "
+        "recompute=train makes them anew",
     ]
 
 
