@@ -36,7 +36,6 @@ from src.machine.settings import Gpu
 from src.recipe import row
 from src.report.compare import check_compare
 
-
 NAMED = 3
 """Source files that a line on other code names."""
 
