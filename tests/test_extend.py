@@ -192,10 +192,13 @@ def test_a_question_set_is_one_file(copy: Copy, plain: list[list[str]], tmp_path
     questions = tmp_path / "mine.jsonl"
     questions.write_text('{"question": "what is red", "answer": "rome"}\n', encoding="utf-8")
     (yaml,) = blocks("A spoken question set", "yaml")
-    copy.write("conf/data/mine.yaml", yaml.replace("/data/mine.jsonl", str(questions)))
-    (steps,) = added(copy, plain, [*PLAIN[0], "data=mine"])
-    assert copy.touched() == {"conf/data/mine.yaml"}
-    assert kinds(steps) == kinds(plain[0]) and not {name for name in steps if name.startswith("corpus")} & {*plain[0]}
+    yaml = yaml.replace("/data/mine.jsonl", str(questions)).replace("laptop", "smoke")
+    copy.write("conf/data/mine.yaml", yaml)
+    cells = [[*PLAIN[0], more] for more in ("data=mine", f"+data.questions.mine={{path: {questions}}}")]
+    file, line = added(copy, plain, *cells)
+    assert copy.touched() == {"conf/data/mine.yaml"} and file == line
+    new = kinds([name for name in file if name not in plain[0]])
+    assert new[:2] == ["questions", "units"] and not [label for label in new if label.startswith(("train", "examples"))]
 
 
 def test_a_base_model_is_one_file(copy: Copy, plain: list[list[str]], tmp_path: Path) -> None:

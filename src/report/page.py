@@ -35,10 +35,10 @@ from src.report.notes import notes
 
 HERE = Path(__file__).parent
 POOLS = {
-    "pool": "Replay pool: honest, no evaluation fact occurs in it",
-    "pool_with_evaluation_facts": "Replay pool: WITH THE EVALUATION FACTS; rows with replay have seen the answers",
+    "honest": "Replay pool: honest, no evaluation fact occurs in it",
+    "with_evaluation_facts": "Replay pool: WITH THE EVALUATION FACTS; rows with replay have seen the answers",
 }
-HONEST = "pool"
+HONEST = "honest"
 LETTERS = {sign: letter for letter, sign in SUPERSCRIPTS.items()}
 """Marks as letters: the page has superscripts of its own."""
 

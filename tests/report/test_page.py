@@ -227,9 +227,9 @@ def test_units_are_shortened(response: str, shown: str) -> None:
 def test_a_pool_with_the_answers_is_flagged(fake: FakeGrid) -> None:
     from src.report.page import _pools
 
-    (warned,) = _pools(["pool_with_evaluation_facts"])
+    (warned,) = _pools(["with_evaluation_facts"])
     assert warned["leaks"] and "WITH THE EVALUATION FACTS" in warned["text"]
-    assert not _pools(["pool"])[0]["leaks"]
+    assert not _pools(["honest"])[0]["leaks"]
 
 
 @pytest.mark.usefixtures("undrawn")

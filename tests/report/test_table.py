@@ -157,7 +157,7 @@ def test_recognizer_and_pool_are_told(whole: FakeGrid) -> None:
     assert recognizer["resynthesized"] == {"wer": 0.034, "n": 60}
     assert "Recognizer's WER: 3.4 on the answers spoken anew and resynthesized, 1.1 before that" in text
     assert told["data"] == {
-        "replay_pools": ["pool"],
+        "replay_pools": ["honest"],
         "matching": ["contiguous"],
         "wer_normalization": ["basic"],
         "ifeval_chance": [],
