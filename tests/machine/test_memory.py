@@ -30,7 +30,7 @@ from src.machine.training import Training
 from src.model import adapter
 from src.model.difference import changed_keys
 from src.model.settings import Adapter
-from src.train.loop import prepare
+from src.train.loss import prepare
 from src.train.settings import Optimization
 from tests.conftest import TINY_ADAPTER, TINY_OPTIMIZATION
 from tests.model.test_text_part import OTHERS, plain_model
@@ -229,7 +229,7 @@ import deepspeed, torch
 from src.grid.typed import typed
 from src.model import adapter
 from src.model.settings import Adapter
-from src.train.loop import ResponseLoss
+from src.train.loss import ResponseLoss
 from tests.conftest import TINY_ADAPTER
 
 deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False

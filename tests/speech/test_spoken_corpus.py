@@ -90,7 +90,8 @@ def test_a_question_that_is_read_out_is_not_spoken(speech: dict[str, Path], tmp_
     encoder, quantizer = load_quantizer(speech["quantizer"])
     expected = [int(unit) for unit, _ in itertools.groupby(quantizer(encoder(audio)))]
     assert mine["question"] == {"text": "who is this?", "words": ["who is this?"], "units": [expected]}
-    assert np.array_equal(read_audio(out / "audio" / "mine-0.flac"), read_audio(corpus / "audio" / "mine-0.flac"))
+    kept, given = (read_audio(folder / "audio" / "mine-0.flac") for folder in (out, corpus))
+    np.testing.assert_allclose(kept, given, atol=2 / 32768)  # two steps of 16 bits
 
 
 def test_progress_is_reported(speech: dict[str, Path], tmp_path: Path) -> None:
