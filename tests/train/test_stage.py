@@ -2,9 +2,7 @@
 
 import json
 import math
-import multiprocessing
 import signal
-import socket
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,13 +17,10 @@ from src.data.replay import Replay
 from src.train.methods import Role
 from src.train.stage import choose
 from tests.conftest import TINY_ADAPTER, TINY_OPTIMIZATION
-from tests.train.runner import run_rank
+from tests.train.runner import start
 
 ROOT = Path(__file__).parents[2]
-STEP = "tests.train.staging"
 WITHOUT_DROPOUT: dict[str, Any] = {"adapter": {**TINY_ADAPTER, "dropout": 0.0}}
-forkserver = multiprocessing.get_context("forkserver")
-forkserver.set_forkserver_preload(["src.train.stage"])
 
 
 class Run:
@@ -36,9 +31,6 @@ class Run:
 
     def start(self, name: str, ranks: int, config: dict[str, Any], previous: Path | None, stop_at: int) -> list[int]:
         """Exit codes of the ranks."""
-        out, work = self.folder / name, self.folder / f"{name}-work"
-        out.mkdir(exist_ok=True)
-        work.mkdir(exist_ok=True)
         settings = {
             "stage": "asr",
             "adapter": TINY_ADAPTER,
@@ -47,22 +39,7 @@ class Run:
             **config,
         }
         inputs = self.inputs | ({"previous": previous} if previous else {})
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            port = str(listener.getsockname()[1])
-        world = {"WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        started = [
-            forkserver.Process(
-                target=run_rank,
-                args=(world | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, settings, inputs, out, work, stop_at, STEP),
-            )
-            for rank in range(ranks)
-        ]
-        for process in started:
-            process.start()
-        for process in started:
-            process.join(300)
-        return [process.exitcode or 0 for process in started]
+        return start(settings, inputs, self.folder / name, ranks, stop_at, "tests.train.staging")
 
     def __call__(
         self, name: str, ranks: int = 1, config: dict[str, Any] | None = None, previous: Path | None = None
