@@ -34,6 +34,7 @@ class Repository:
         for name in COPIED:
             shutil.copytree(ROOT / name, self.root / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(ROOT / "tests" / "launchers" / "processes", self.root / "launchers" / "processes")
+        shutil.copyfile(ROOT / "pyproject.toml", self.root / "pyproject.toml")
         (self.root / "conf" / "hydra" / "launcher" / "processes.yaml").write_text(YAML)
         outside = {key: value for key, value in os.environ.items() if key != VARIABLE}
         self.environment = outside | {"SPOOL": str(self.spool), "OMP_NUM_THREADS": "1"}
