@@ -104,7 +104,8 @@ def publish(row: Row, models: Path, corpus: Path, store: Store, work: Path) -> N
     context = Recorded(work / "scratch")
     asked = row.evaluate.inputs["responses"]
     assert isinstance(asked, Generate) and isinstance(row.evaluate, Score)
-    text = replace(asked, tasks=tuple(LENGTHS), config=replace(asked.config, max_new_tokens=LENGTHS, batch_tokens=4096))
+    config = replace(asked.config, max_new_tokens=LENGTHS, batch_tokens=4096)
+    text = replace(asked, tasks=tuple(LENGTHS), config=config, units=None, vocoder=None, recognizer=None)
     rules = replace(row.evaluate, tasks=tuple(LENGTHS))
     inputs = {asked.model: models / "stage", asked.base: models / "base", asked.corpus: corpus}
 

@@ -153,7 +153,7 @@ def model_index(
         key, score, known = column["key"], scores[column["key"]], tasks.find(column["key"])
         kind, name = (known.hub, known.about) if known else ("text-generation", "Text generation")
         set_name = tasks.set_of(key)
-        data = column["group"] if set_name or key.startswith((HARNESS, "ifeval/")) else "speech"
+        data = column["group"].removeprefix(HARNESS) if set_name or key.startswith((HARNESS, "ifeval/")) else "speech"
         metric = {
             "type": "wer" if column["group"] == "WER" else "accuracy" if known else column["name"],
             "name": column["name"],
