@@ -150,15 +150,15 @@ def prepare(context: HydraContext, config: DictConfig, overrides: Sequence[Seque
     store = Store(root / "store")
     folder = root / "grids" / _folder_name(names.pop() or grid_name(rows))
     plan_only = any(cell.get("plan_only", False) for cell in cells)
-    kinds = recompute(cells)
-    plan = replace(make_plan(rows, store, kinds), about=launched())
+    kinds = recompute(rows)
+    plan = make_plan(rows, store, kinds)
+    plan = plan if plan_only else replace(plan, about=launched())
     return Grid(plan, store, folder, plan_only, kinds, cells)
 
 
-def recompute(cells: Sequence[DictConfig]) -> tuple[str, ...]:
-    """The kinds of steps that are to be computed anew. Raises ConfigError if the cells do not agree."""
-    told = [cell.get("recompute") or [] for cell in cells]
-    wished = {tuple([each] if isinstance(each, str) else each) for each in told}
+def recompute(rows: Sequence[Row]) -> tuple[str, ...]:
+    """The kinds of steps that are to be computed anew. Raises ConfigError if the rows do not agree."""
+    wished = {tuple(row.config["recompute"]) for row in rows}
     if len(wished) > 1:
         raise ConfigError("recompute must be the same in all cells of a grid")
     return wished.pop()
@@ -167,19 +167,17 @@ def recompute(cells: Sequence[DictConfig]) -> tuple[str, ...]:
 def made_by_other_code(plan: Plan, store: Store) -> list[str]:
     """A line for each kind of steps that the plan takes from the store as other code made them, with the files that
     differ."""
-    files: dict[str, dict[str, None]] = {}
-    counts: dict[str, int] = {}
+    found: dict[str, list[list[str]]] = {}
     for entry in plan.entries.values():
         if entry.cached and (changed := store.other_code(entry.step)):
-            files.setdefault(entry.step.kind, {}).update(dict.fromkeys(changed))
-            counts[entry.step.kind] = counts.get(entry.step.kind, 0) + 1
+            found.setdefault(entry.step.kind, []).append(changed)
     lines = []
-    for kind, number in counts.items():
-        named = sorted(files[kind])
+    for kind, files in found.items():
+        named = sorted({file for each in files for file in each})
         shown, more = named[:NAMED], len(named) - NAMED
         told = ", ".join(shown) + (f" and {counted(more, 'other file')}" if more > 0 else "")
-        one = number == 1
-        artifacts = f"1 artifact {kind} was" if one else f"{number} artifacts {kind} were"
+        one = len(files) == 1
+        artifacts = f"1 artifact {kind} was" if one else f"{len(files)} artifacts {kind} were"
         lines.append(f"{artifacts} made by other code ({told}): recompute={kind} makes {'it' if one else 'them'} anew")
     return lines
 

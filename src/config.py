@@ -134,13 +134,13 @@ def cell(composed: DictConfig) -> tuple[Cell, dict[str, Any]]:
     bare = OmegaConf.create({key: composed._get_node(key) for key in composed if key != "hydra"})
     values: Any = OmegaConf.to_container(bare, resolve=True)
     _check_numbers(values, "")
-    for section in ("data", "speech", "model", "train", "replay", "deepspeed"):
-        require(isinstance(values.get(section), Mapping), section, values.get(section), "a group of settings")
     try:
+        for section in ("data", "speech", "model", "train", "replay", "deepspeed"):
+            require(isinstance(values.get(section), Mapping), section, values.get(section), "a group of settings")
         common = {"seed": values["seed"], "deepspeed": values["deepspeed"]}
+        if isinstance(values.get("recompute"), str):  # recompute=train, without brackets
+            values["recompute"] = [values["recompute"]]
         given = {key: value for key, value in values.items() if key not in ("train", "replay")}
-        if isinstance(given.get("recompute"), str):  # recompute=train, without brackets
-            given["recompute"] = [given["recompute"]]
         given |= {section: _variant(section, values[section]) for section in VARIANTS}
         method = values.get("method") or {}
         given["method"] = made_of(method) if method.get("name") is not None else None

@@ -169,15 +169,15 @@ class Recipe:
                 replayed={name: self.examples(name, stage) for name in earlier if name not in stage.sets},
                 previous=previous,
                 method=method.identity if method else None,
-                text=self.examples(TEXT, stage) if method and self.draws_text(stage, earlier) else None,
+                text=self.examples(TEXT, stage) if method and self.draws_text(stage, method, earlier) else None,
                 fisher=self.fisher(stage, method) if method and method.fisher else None,
             )
         return made
 
-    def draws_text(self, stage: Stage, earlier: Sequence[str]) -> bool:
+    def draws_text(self, stage: Stage, method: Method, earlier: Sequence[str]) -> bool:
         """Whether the method draws text for a stage, which has none of its own and replays none."""
         replayed = TEXT in earlier and stage.replay.of_text > 0
-        return self.cell.method is not None and self.cell.method.text_ratio > 0 and not (TEXT in stage.sets or replayed)
+        return method.text_ratio > 0 and not (TEXT in stage.sets or replayed)
 
     def fisher(self, stage: Stage, method: Method) -> Fisher:
         """The base's Fisher information on its text, of what the first stage trains."""

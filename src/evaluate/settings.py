@@ -1,13 +1,16 @@
 """The section `evaluate` of the configuration. Imports no torch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from src.checks import positive, require
 from src.evaluate.asking import SPEECH, Asking
 from src.evaluate.scoring import Scoring
 from src.evaluate.tasks import TASKS, any_spoken
+
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +52,7 @@ class LmEval(HarnessOptions):
     @property
     def options(self) -> HarnessOptions:
         """The options of every task's step."""
-        return HarnessOptions(
-            num_fewshot=self.num_fewshot,
-            limit=self.limit,
-            batch_size=self.batch_size,
-            apply_chat_template=self.apply_chat_template,
-        )
+        return _part(HarnessOptions, self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,16 +70,15 @@ class Evaluate(Asking, Scoring):
 
     def asking(self, tasks: Sequence[str]) -> Asking:
         """How these tasks are asked. The settings of speech keep their defaults where no task is spoken."""
-        speech = {name: getattr(self, name) for name in SPEECH}
-        return Asking(
-            max_new_tokens={task: self.max_new_tokens[task] for task in tasks},
-            decoding=self.decoding,
-            batch_tokens=self.batch_tokens,
-            **(speech if any_spoken(tasks) else {}),
-        )
+        asked = _part(Asking, self, without=() if any_spoken(tasks) else SPEECH)
+        return replace(asked, max_new_tokens={task: self.max_new_tokens[task] for task in tasks})
 
     def scoring(self, tasks: Sequence[str]) -> Scoring:
         """How these tasks are scored. Text tasks have no word errors: their normalization keeps its default."""
-        if any_spoken(tasks):
-            return Scoring(matching=self.matching, wer_normalization=self.wer_normalization)
-        return Scoring(matching=self.matching)
+        return _part(Scoring, self, without=() if any_spoken(tasks) else ("wer_normalization",))
+
+
+def _part(kind: type[Part], settings: Any, without: Sequence[str] = ()) -> Part:
+    """The settings of `kind` among those of a section, by its fields. without: those that keep their defaults."""
+    declared = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    return kind(**{name: getattr(settings, name) for name in declared if name not in without})

@@ -11,6 +11,7 @@ changes the meaning of old artifacts: raise the version then.
 import hashlib
 import importlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -33,7 +34,7 @@ def canonical(value: Any) -> str:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Step:
+class Step(ABC):
     """One node of the plan. Two steps of equal fingerprint are the same step."""
 
     version: ClassVar[int] = 1
@@ -43,12 +44,12 @@ class Step:
     gpu: ClassVar[bool] = False
     """Whether `run` computes with a model, on a GPU for each rank where there are some. Other steps see no GPU."""
 
+    @abstractmethod
     def run(self, inputs: Inputs, out: Path, context: "Context") -> dict[str, Any]:
         """Compute the step: read the artifact folders of the inputs, write files into the empty folder `out`.
 
         Returns a small summary for the manifest, of JSON types.
         """
-        raise NotImplementedError(f"{type(self).__name__}.run")
 
     @property
     def label(self) -> str:

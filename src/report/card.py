@@ -28,7 +28,7 @@ from src.report.stages import listed, title, trained
 from src.steps.backbone import Backbone
 from src.steps.generate import Generate
 
-ASIDE = ("outputs", "name", "plan_only", "tracker", "hydra")
+ASIDE = ("outputs", "name", "plan_only", "recompute", "compare", "tracker", "hydra")
 """Overrides that say where a row was made, and not what it is."""
 UNITS = (3, 17, 9)
 SPOKEN = prompts.interleave(["red", "fox"], [UNITS[:2], UNITS[2:]])

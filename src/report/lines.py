@@ -34,7 +34,7 @@ ORDER = (
 )
 """The strategies of the paper's Table 1, from top to bottom; any other comes after them, as it was asked for."""
 
-ASIDE = ("seed", "strategy", "compare", "tracker", "outputs", "name", "plan_only", "estimate")
+ASIDE = ("seed", "strategy", "compare", "recompute", "tracker", "outputs", "name", "plan_only", "estimate")
 """Top-level settings that do not tell two lines of one label apart."""
 
 SHOWN_SETTINGS = 3

@@ -18,7 +18,7 @@ from src.data import jsonl, prompts
 from src.data.unit_format import Units
 from src.data.words import split_words
 from src.evaluate.tasks import TASKS
-from src.grid.step import Step
+from src.grid.step import Inputs, Step
 from src.model.tokenizer import build_tokenizer
 from tests.contexts import Recorded
 
@@ -32,6 +32,9 @@ class Given(Step):
     @property
     def label(self) -> str:
         return self.role
+
+    def run(self, inputs: Inputs, out: Path, context: Any) -> dict[str, Any]:
+        raise AssertionError("this step is never run")
 
 
 UNITS = 24

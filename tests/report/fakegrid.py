@@ -16,7 +16,7 @@ from src.evaluate import statistics
 from src.evaluate.scoring import Scoring
 from src.grid.plan import Plan, make_plan
 from src.grid.row import Row
-from src.grid.step import Step
+from src.grid.step import Inputs, Step
 from src.grid.store import Store
 from src.steps import kinds
 from src.steps.score import Score
@@ -76,6 +76,9 @@ class Fake(Step):
     @property
     def label(self) -> str:
         return self.named
+
+    def run(self, inputs: Inputs, out: Path, context: Any) -> dict[str, Any]:
+        raise AssertionError("this step is never run")
 
 
 @dataclass
