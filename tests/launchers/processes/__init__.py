@@ -26,6 +26,13 @@ def folder(job: str) -> Path:
     return Path(os.environ["SPOOL"]) / job
 
 
+def note(job: str, state: str) -> None:
+    """Set the job's state. A reader finds the old or the new one, never half of it."""
+    written = folder(job) / f"state.{os.getpid()}"
+    written.write_text(state)
+    written.replace(folder(job) / "state")
+
+
 class Scheduler(base.Scheduler):
     """`hydra/launcher=processes`"""
 
@@ -39,7 +46,7 @@ class Scheduler(base.Scheduler):
             job = next(str(number) for number in count(1) if not folder(str(number)).exists())
             folder(job).mkdir(parents=True)
             (folder(job) / "function.pkl").write_bytes(pickle.dumps(function))
-            (folder(job) / "state").write_text("waiting")
+            note(job, "waiting")
             told = {"tasks": request.tasks, "success": request.after_success, "end": request.after_end}
             (folder(job) / "job.json").write_text(json.dumps(told))
             command = [sys.executable, "-m", "launchers.processes", job]
@@ -65,7 +72,7 @@ class Scheduler(base.Scheduler):
     def cancel(self, jobs: Iterable[str], patience: float = 0.0) -> None:
         """Kill the processes."""
         for job in [job for job, queued in self.state(jobs).items() if queued.alive]:
-            (folder(job) / "state").write_text("cancelled")
+            note(job, "cancelled")
             with suppress(ProcessLookupError):
                 os.killpg(int((folder(job) / "process").read_text()), signal.SIGKILL)
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from launchers.processes import Scheduler, folder
+from launchers.processes import Scheduler, folder, note
 
 TASK = "import pickle, sys; pickle.load(open(sys.argv[1], 'rb'))()"
 
@@ -14,16 +14,15 @@ TASK = "import pickle, sys; pickle.load(open(sys.argv[1], 'rb'))()"
 def main(job: str) -> None:
     """Wait for other jobs, run the tasks until one fails or all end, and note how."""
     told = json.loads((folder(job) / "job.json").read_text())
-    note = folder(job) / "state"
     while True:
         known = Scheduler().state([*told["success"], *told["end"]])
         if any(known[other].state in ("failed", "cancelled") for other in told["success"]):
-            note.write_text("cancelled")
+            note(job, "cancelled")
             return
         if not any(queued.alive for queued in known.values()):
             break
         time.sleep(0.1)
-    note.write_text("running")
+    note(job, "running")
     size = told["tasks"]
     tasks = [
         subprocess.Popen(
@@ -36,7 +35,7 @@ def main(job: str) -> None:
         time.sleep(0.1)
     for task in tasks:
         task.kill()
-    note.write_text("failed" if any(task.wait() for task in tasks) else "done")
+    note(job, "failed" if any(task.wait() for task in tasks) else "done")
 
 
 if __name__ == "__main__":
