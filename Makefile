@@ -7,11 +7,13 @@
 #                         a CUDA build of several gigabytes; another index of that site has another CUDA version.
 #   ARGS='seed=0,1,2'     overrides that `make run` passes on
 #   TESTS='tests/grid'    what `make test` gives pytest, instead of everything
+#   WORKERS=1             how many processes test, instead of one for each core
 
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 ARGS ?=
 TESTS ?=
+WORKERS ?= logical
 
 # One thread a process: the work runs in as many processes as there are cores.
 export OMP_NUM_THREADS := 1
@@ -38,7 +40,7 @@ run: $(installed)
 
 test: lint
 	@echo "pytest"
-	@$(python) -m pytest $(TESTS)
+	@$(python) -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 lint: $(installed)
 	@echo "ruff"

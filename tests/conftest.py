@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -138,13 +139,33 @@ TINY_OPTIMIZATION: dict[str, Any] = {
 }
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that no process of the tests is left alone with one at the end."""
+
+    def marked(item: pytest.Item, marker: str) -> bool:
+        return item.get_closest_marker(marker) is not None
+
+    slow = {marker: {item.path for item in items if marked(item, marker)} for marker in ("slurm", "integration")}
+    items.sort(key=lambda item: (item.path not in slow["slurm"], item.path not in slow["integration"]))
+
+
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The outputs folder of the whole table at smoke size, by the local launcher, undisturbed: to be copied."""
-    outputs = tmp_path_factory.mktemp("smoke")
+    """The outputs folder of the whole table at smoke size, by the local launcher, undisturbed: to be copied.
+
+    It is made once, whichever of the processes of pytest-xdist asks first.
+    """
+    own = tmp_path_factory.getbasetemp()
+    outputs = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "smoke"
+    with FileLock(f"{outputs}.lock"):
+        if not (outputs / "printed.txt").exists():
+            _make_table(outputs)
+    return outputs
+
+
+def _make_table(outputs: Path) -> None:
     command = [sys.executable, "-m", "src.run", "-m", "sweeps=table1", "profile=smoke", f"outputs={outputs}"]
     environment = os.environ | {"WANDB_MODE": "offline"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     (outputs / "printed.txt").write_text(done.stdout)
-    return outputs

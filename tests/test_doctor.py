@@ -88,7 +88,7 @@ def doctor(tmp_path: Path, *overrides: str, **environment: str) -> subprocess.Co
     own = {"HOME": str(tmp_path), "HF_HOME": str(tmp_path / "hf"), "NO_PROXY": "127.0.0.1", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "src.doctor", *overrides, f"outputs={tmp_path / 'outputs'}"]
     return subprocess.run(
-        command, cwd=ROOT, env=plain | own | environment, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=ROOT, env=plain | own | environment, capture_output=True, text=True, timeout=300, check=False
     )
 
 

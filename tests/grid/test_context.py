@@ -128,7 +128,7 @@ def test_sigterm_ends_a_body_when_it_is_ready_to(tmp_path: Path, when: str, says
         assert process.stdout
         first = process.stdout.readline().strip()
         os.kill(process.pid, signal.SIGTERM)
-        rest, _ = process.communicate(timeout=30)
+        rest, _ = process.communicate(timeout=240)
     assert [first, *rest.split()] == says
     assert process.returncode == STOPPED
 
@@ -141,7 +141,7 @@ def test_a_body_that_is_ending_is_not_interrupted_again(tmp_path: Path) -> None:
         process.terminate()
         assert process.stdout.readline() == "releasing\n"
         process.terminate()
-        assert process.communicate(timeout=30)[0] == "released\n"
+        assert process.communicate(timeout=240)[0] == "released\n"
     assert process.returncode == STOPPED
 
 

@@ -62,7 +62,7 @@ class Node:
         return task
 
     def run(self, *steps: Step, **settings: Any) -> tuple[int, str]:
-        printed, _ = self.start(*steps, **settings).communicate(timeout=60)
+        printed, _ = self.start(*steps, **settings).communicate(timeout=240)
         return self.tasks[-1].returncode, printed
 
     def done(self, *steps: Step) -> list[bool]:
@@ -109,7 +109,7 @@ def test_a_signal_ends_the_step_and_the_next_start_goes_on(node: Node, sent: sig
     task = node.start(step, after)
     until(counter.exists)
     os.killpg(task.pid, sent)  # a scheduler may signal every process of a job
-    printed, _ = task.communicate(timeout=30)
+    printed, _ = task.communicate(timeout=240)
     assert task.returncode == code, printed
     assert ends(node) == [f"stopped by {sent.name}"]
     assert node.done(step, after) == [False, False], "nothing else is begun"
@@ -191,7 +191,7 @@ def test_a_note_that_was_not_written_to_its_end_does_not_count(tmp_path: Path) -
 def test_two_tasks_compute_a_step_together(node: Node) -> None:
     step = Ranks(named="r", options={"processes": 2})
     tasks = [node.start(step, rank=rank, size=2) for rank in (1, 0)]
-    printed = [task.communicate(timeout=60)[0] for task in tasks]
+    printed = [task.communicate(timeout=240)[0] for task in tasks]
     assert [task.returncode for task in tasks] == [0, 0], printed
     said = (node.store.folder(step) / "said.txt").read_text().split("\n")
     assert [line.split(" at ")[0] for line in said] == ["0 of 2", "1 of 2"]

@@ -144,7 +144,7 @@ def execute(cluster: Slurm, job: str, **environment: str) -> subprocess.Complete
     array = {"SLURM_ARRAY_JOB_ID": base, "SLURM_ARRAY_TASK_ID": element} if element else {}
     around = os.environ | array | {"SLURM_JOB_ID": cluster.raw[job]} | environment
     command = ["bash", str(cluster.script(job).file)]
-    return subprocess.run(command, env=around, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, env=around, capture_output=True, text=True, check=False, timeout=240)
 
 
 def test_setup_comes_first_and_python_imports_the_snapshot(cluster: Slurm, outputs: Path) -> None:
@@ -534,7 +534,7 @@ def test_ranges(jobs: list[str], text: str) -> None:
 
 def command(outputs: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
     arguments = [sys.executable, "-m", "src.run", "-m", *overrides, f"outputs={outputs}"]
-    return subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False, timeout=240)
 
 
 def test_a_plan_names_the_jobs_and_submits_nothing(cluster: Slurm, outputs: Path) -> None:
