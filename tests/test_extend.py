@@ -211,12 +211,31 @@ def test_a_base_model_is_one_file(copy: Copy, plain: list[list[str]], tmp_path: 
 
 
 def test_a_published_recognizer_is_one_file(copy: Copy, plain: list[list[str]]) -> None:
-    (yaml,) = blocks("Another encoder, vocoder or recognizer", "yaml")
+    yaml, _ = blocks("Another encoder, vocoder or recognizer", "yaml")
     copy.write("conf/speech/mine.yaml", yaml)
     paper = ["strategy=none", "profile=paper"]
     before, after = added(copy, plain, paper, [*paper, "speech=mine"])
     assert copy.touched() == {"conf/speech/mine.yaml"}
     assert kinds([name for name in after if name not in before]) == ["whisper", "generate-sqa", "score-sqa"]
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+def test_a_fitted_vocoder_is_one_class(copy: Copy, plain: list[list[str]]) -> None:
+    (code,), (_, yaml) = (blocks("Another encoder, vocoder or recognizer", language) for language in ("python", "yaml"))
+    files = {"src/speech/vocoders/mean_spectrum.py": code, "conf/speech/vocoder/mean_spectrum.yaml": yaml}
+    for name, content in files.items():
+        copy.write(name, content)
+    row = ["strategy=none", "profile=smoke", "speech/vocoder=mean_spectrum"]
+    (steps,) = added(copy, plain, row)
+    assert copy.touched() == files.keys()
+    new = kinds([name for name in steps if name not in plain[0]])
+    assert new == ["vocoder", "recognizer", "generate-sqa", "score-sqa"]
+    tiny = [override for override in TINY if not override.startswith("speech.vocoder")]
+    printed = copy.python("-m", "src.run", *row, *tiny, f"outputs={copy.root / 'out'}", "tracker.mode=disabled")
+    assert "None" in printed
+    (artifact,) = (copy.root / "out" / "store").glob("vocoder-*")
+    assert json.loads((artifact / "vocoder.json").read_text())["config"] == {"name": "mean_spectrum", "iterations": 16}
 
 
 def test_the_page_has_a_section_for_each_addition() -> None:

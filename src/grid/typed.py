@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
+from src.grid.choice import Choice
 from src.grid.errors import ConfigError
 
 T = TypeVar("T")
@@ -112,6 +113,8 @@ def _dataclass(kind: Any, value: Any, where: str) -> Any:
     declared = [field for field in dataclasses.fields(kind) if field.init]
     if not isinstance(value, Mapping):
         raise _wrong(where, value, "the settings {" + ", ".join(f"{field.name}: .." for field in declared) + "}")
+    if issubclass(kind, Choice) and "folder" in vars(kind):
+        return _dataclass(kind.chosen(value, where), value, where)
     names = {field.name for field in declared}
     if strange := [str(key) for key in value if key not in names]:
         near = difflib.get_close_matches(strange[0], names, n=3, cutoff=0.6)

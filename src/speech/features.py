@@ -88,6 +88,14 @@ class LinearEncoder:
         """Features [frames, dimensions] of audio [samples]; one frame for every started `frame_ms`."""
         return self.project(FRONT_ENDS[self.name](audio, self.frame_ms // HOP_MS, self.context))
 
+    def described(self) -> dict[str, Any]:
+        """Its settings, as `load` of its class takes them."""
+        return {"frame_ms": self.frame_ms, "context": self.context}
+
+    def tensors(self) -> dict[str, npt.NDArray[np.float32]]:
+        """What was fitted."""
+        return {"offset": self.offset, "matrix": self.matrix}
+
     def project(self, frames: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Frames of the front end to features."""
         return ((frames - self.offset) @ self.matrix).astype(np.float32, copy=False)
@@ -96,28 +104,23 @@ class LinearEncoder:
 FRONT_ENDS = {"mfcc": lambda audio, per_frame, context: mfcc_frames(audio, per_frame), "lda": stacked_frames}
 
 
-def fit_encoder(
-    name: str, frame_ms: int, context: int, dimensions: int, utterances: Sequence[Utterance]
-) -> tuple[LinearEncoder, list[npt.NDArray[np.float32]]]:
-    """Fit an encoder, and return it with the features of `utterances`.
+def fit_mfcc(frame_ms: int, utterances: Sequence[Utterance]) -> LinearEncoder:
+    """An encoder of cepstra, each scaled to variance 1 over the utterances."""
+    frames = np.concatenate([mfcc_frames(utterance.audio, frame_ms // HOP_MS) for utterance in utterances])
+    scales = np.diag(1 / (frames.std(axis=0) + 1e-6)).astype(np.float32)
+    return LinearEncoder("mfcc", frame_ms, 0, frames.mean(axis=0), scales)
 
-    `context` and `dimensions` matter to "lda" alone. Raises ValueError if "lda" has no phone times to learn from, or
-    fewer kinds of phones than `dimensions`.
+
+def fit_lda(frame_ms: int, context: int, dimensions: int, utterances: Sequence[Utterance]) -> LinearEncoder:
+    """An encoder of the `dimensions` directions that best tell phones apart, over `context` frames on either side.
+
+    Raises ValueError if there are no phone times to learn from, or fewer kinds of phones than `dimensions`.
     """
-    front = [FRONT_ENDS[name](utterance.audio, frame_ms // HOP_MS, context) for utterance in utterances]
-    frames: npt.NDArray[np.float32] = np.concatenate(front)
-    if name == "lda":
-        encoder = LinearEncoder(
-            name, frame_ms, context, *_discriminant(frames, front, utterances, 1000 / frame_ms, dimensions)
-        )
-    else:
-        scales = np.diag(1 / (frames.std(axis=0) + 1e-6)).astype(np.float32)
-        encoder = LinearEncoder(name, frame_ms, context, frames.mean(axis=0), scales)
-    return encoder, [encoder.project(part) for part in front]
+    parts = [stacked_frames(utterance.audio, frame_ms // HOP_MS, context) for utterance in utterances]
+    return LinearEncoder("lda", frame_ms, context, *_discriminant(parts, utterances, 1000 / frame_ms, dimensions))
 
 
 def _discriminant(
-    frames: npt.NDArray[np.float32],
     parts: Sequence[npt.NDArray[np.float32]],
     utterances: Sequence[Utterance],
     frame_rate: float,
@@ -135,5 +138,5 @@ def _discriminant(
     ]
     kinds = len(set(labels))
     require(dimensions < kinds, "quantizer.dimensions", dimensions, f"below {kinds}, the kinds of phones in fit.jsonl")
-    analysis = LinearDiscriminantAnalysis(solver="svd", n_components=dimensions).fit(frames, labels)
+    analysis = LinearDiscriminantAnalysis(solver="svd", n_components=dimensions).fit(np.concatenate(parts), labels)
     return analysis.xbar_.astype(np.float32), np.ascontiguousarray(analysis.scalings_[:, :dimensions], np.float32)

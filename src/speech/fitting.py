@@ -1,21 +1,33 @@
 """How the small networks of this package are trained."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from src.speech.settings import RecognizerConfig, VocoderConfig
+
+class Fitted(Protocol):
+    """The settings of a network that is trained so."""
+
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def batch_size(self) -> int: ...
+
+    @property
+    def learning_rate(self) -> float: ...
+
 
 
 def fit(
     network: nn.Module,
     lengths: Sequence[int],
     loss_of: Callable[[npt.NDArray[np.int64]], Tensor],
-    config: RecognizerConfig | VocoderConfig,
+    config: Fitted,
     random: np.random.Generator,
     context: Any,
 ) -> None:

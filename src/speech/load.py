@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from src.speech.protocols import Recognizer, Vocoder
 from src.speech.published_settings import CodeHifiGanSettings, EncoderSettings, SpeechT5Settings, WhisperSettings
+from src.speech.settings import RecognizerConfig, VocoderConfig
 
 if TYPE_CHECKING:
     import torch
@@ -39,18 +40,16 @@ def vocoder(folder: Path) -> Vocoder:
 
         settings.pop("clusters")
         return code_hifigan.load_vocoder(CodeHifiGanSettings(**settings))
-    from src.speech.vocoder import load_vocoder
-
-    return load_vocoder(folder)
+    config = json.loads((folder / "vocoder.json").read_text(encoding="utf-8"))["config"]
+    return VocoderConfig.chosen(config, str(folder)).load(folder)
 
 
 def recognizer(folder: Path) -> Recognizer:
     """The recognizer of an artifact `recognizer`, or Whisper."""
     if settings_of(folder, "whisper"):
         return whisper(folder)
-    from src.speech.recognizer import load_recognizer
-
-    return load_recognizer(folder)
+    settings = json.loads((folder / "recognizer.json").read_text(encoding="utf-8"))
+    return RecognizerConfig.chosen(settings, str(folder)).load(folder)
 
 
 def whisper(folder: Path, device: "torch.device | None" = None) -> "WhisperRecognizer":

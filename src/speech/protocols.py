@@ -28,6 +28,18 @@ class Encoder(Protocol):
     def __call__(self, audio: npt.NDArray[Any]) -> Features: ...
 
 
+class FittedEncoder(Encoder, Protocol):
+    """An encoder that is fitted here, and kept in the artifact of its quantizer."""
+
+    name: str
+    """Its file in encoders/."""
+    frame_ms: int
+
+    def described(self) -> dict[str, Any]: ...
+
+    def tensors(self) -> dict[str, npt.NDArray[np.float32]]: ...
+
+
 class Quantizer(Protocol):
     """Features [frames, dimensions] to one unit id a frame, in [0, clusters)."""
 
@@ -54,3 +66,11 @@ class Recognizer(Protocol):
     """A batch of audio to lower-case text."""
 
     def __call__(self, audios: Sequence[npt.NDArray[Any]]) -> list[str]: ...
+
+
+class FittedRecognizer(Recognizer, Protocol):
+    """A recognizer that is fitted here."""
+
+    def canonical(self, text: str) -> str:
+        """The text with what sounds alike written alike, as far as the recognizer cannot tell it apart."""
+        ...

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save
 
 from src.data import jsonl
 from src.speech.audio import SAMPLE_RATE, to_int16, words_to_rows
-from src.speech.features import LinearEncoder, fit_encoder
+from src.speech.protocols import FittedEncoder
 from src.speech.settings import QuantizerConfig
 from src.speech.synthesizer import make_synthesizer
 from src.speech.threads import one_thread
@@ -57,27 +57,23 @@ class KMeansQuantizer:
         return units
 
 
-def save_quantizer(folder: Path, encoder: LinearEncoder, quantizer: KMeansQuantizer) -> None:
+def save_quantizer(folder: Path, encoder: FittedEncoder, quantizer: KMeansQuantizer) -> None:
     """Write quantizer.safetensors and quantizer.json."""
-    tensors = {"offset": encoder.offset, "matrix": encoder.matrix, "centroids": quantizer.centroids}
-    (folder / "quantizer.safetensors").write_bytes(save(tensors))
+    (folder / "quantizer.safetensors").write_bytes(save({**encoder.tensors(), "centroids": quantizer.centroids}))
     settings = {
         "encoder": encoder.name,
-        "frame_ms": encoder.frame_ms,
-        "context": encoder.context,
+        **encoder.described(),
         "clusters": quantizer.clusters,
         "penalty": float(quantizer.penalty),
     }
     (folder / "quantizer.json").write_text(json.dumps(settings, ensure_ascii=False), encoding="utf-8")
 
 
-def load_quantizer(folder: Path) -> tuple[LinearEncoder, KMeansQuantizer]:
+def load_quantizer(folder: Path) -> tuple[FittedEncoder, KMeansQuantizer]:
     """The encoder and the quantizer of a `quantizer` artifact: units = quantizer(encoder(audio))."""
     settings = json.loads((folder / "quantizer.json").read_text(encoding="utf-8"))
     tensors = load_file(folder / "quantizer.safetensors")
-    encoder = LinearEncoder(
-        settings["encoder"], settings["frame_ms"], settings["context"], tensors["offset"], tensors["matrix"]
-    )
+    encoder = QuantizerConfig.chosen(settings, str(folder)).load(settings, tensors)
     return encoder, KMeansQuantizer(tensors["centroids"], settings["penalty"])
 
 
@@ -106,10 +102,8 @@ def fit_to_voice(settings: QuantizerConfig, corpus: Path, out: Path, context: "C
     for done, row in enumerate(rows):
         utterances.append(synthesizer(row["text"]))
         context.report(done=done, total=len(rows))
-    encoder, features = fit_encoder(
-        settings.encoder, settings.frame_ms, settings.context, settings.dimensions, utterances
-    )
-    quantizer = fit_quantizer(features, settings)
+    encoder = settings.fit(utterances)
+    quantizer = fit_quantizer([encoder(utterance.audio) for utterance in utterances], settings)
     save_quantizer(out, encoder, quantizer)
 
     audio = [to_int16(utterance.audio) for utterance in utterances]

@@ -1,8 +1,4 @@
-"""A small phoneme recognizer that says what spoken answers contain.
-
-Convolutions and a bidirectional GRU, trained with CTC on natural and on vocoded audio; the result is the likeliest
-sequence of words of the lexicon.
-"""
+"""The recognizer that hears what spoken answers contain: fitted, and tested on answers that it has not heard."""
 
 import json
 from collections.abc import Sequence
@@ -10,126 +6,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jiwer
-import numpy as np
 import numpy.typing as npt
-import torch
-from safetensors.torch import load_file, save
-from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from src.data import jsonl
-from src.speech.audio import slices, to_int16
-from src.speech.fitting import fit
-from src.speech.lexicon import Lexicon, LexiconDecoder, make_lexicon
-from src.speech.protocols import Vocoder
+from src.speech import load
+from src.speech.audio import to_int16
+from src.speech.protocols import Audio, Recognizer
 from src.speech.quantizer import load_quantizer
 from src.speech.settings import RecognizerConfig
-from src.speech.spectrogram import log_mel
 from src.speech.synthesizer import make_synthesizer
 from src.speech.threads import one_thread
-from src.speech.vocoder import load_vocoder, pad
 
 if TYPE_CHECKING:
     from src.grid.context import Context
-
-MELS = 80
-STRIDE = 4
-"""Log-mel frames in one output frame."""
-
-
-class PhonemeNetwork(nn.Module):
-    """Normalized log-mel frames to scores of symbols every 40 ms; the last class is the CTC blank."""
-
-    def __init__(self, symbols: int, width: int, dropout: float) -> None:
-        super().__init__()
-        self.first = nn.Conv1d(MELS, width, 5, stride=2, padding=2)
-        self.second = nn.Conv1d(width, width, 5, stride=2, padding=2)
-        self.recurrent = nn.GRU(width, width, bidirectional=True, batch_first=True)
-        self.output = nn.Linear(2 * width, symbols + 1)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Frames [batch, time, 80] of `lengths` [batch] to scores [batch, time', symbols + 1] and their lengths."""
-        lengths = (lengths + 1) // 2
-        x = torch.relu(self.first(frames.transpose(1, 2)))
-        # Without the mask a padded utterance would end differently from the same one alone.
-        x = x * (torch.arange(x.shape[2]) < lengths[:, None])[:, None]
-        lengths = (lengths + 1) // 2
-        x = self.dropout(torch.relu(self.second(x))).transpose(1, 2)
-        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-        x, _ = pad_packed_sequence(self.recurrent(packed)[0], batch_first=True)
-        return self.output(self.dropout(x)), lengths
-
-
-class PhonemeRecognizer:
-    """A trained network with its feature statistics and its lexicon."""
-
-    def __init__(
-        self, network: PhonemeNetwork, mean: Tensor, deviation: Tensor, lexicon: Lexicon, word_penalty: float
-    ) -> None:
-        self.network = network.eval()
-        self.mean = mean
-        self.deviation = deviation
-        self.lexicon = lexicon
-        self._decode = LexiconDecoder(lexicon, word_penalty)
-
-    def features(self, audio: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """Normalized log-mel frames [frames, 80]."""
-        return (log_mel(audio, MELS) - self.mean.numpy()) / self.deviation.numpy()
-
-    @torch.inference_mode()
-    def __call__(self, audios: Sequence[npt.NDArray[Any]]) -> list[str]:
-        """What is said in each of `audios` ([samples]), in words of the lexicon; "" for silence or no samples."""
-        texts = [""] * len(audios)
-        heard = [i for i, audio in enumerate(audios) if len(audio)]
-        if not heard:
-            return texts
-        frames = [self.features(audios[i]) for i in heard]
-        scores, lengths = self.network(pad(frames, 0), torch.tensor([len(part) for part in frames]))
-        for i, part, length in zip(heard, scores.log_softmax(-1), lengths, strict=True):
-            texts[i] = self._decode(part[:length].numpy())
-        return texts
-
-
-RECOGNIZERS = {"phoneme_ctc": PhonemeRecognizer}
-
-
-def train(
-    frames: Sequence[npt.NDArray[np.float32]],
-    targets: Sequence[Sequence[int]],
-    symbols: int,
-    config: RecognizerConfig,
-    context: Any,
-) -> PhonemeNetwork:
-    """Train a network on normalized `frames` with their symbol classes, for `config.steps` steps."""
-    torch.manual_seed(config.seed)
-    network = PhonemeNetwork(symbols, config.width, config.dropout)
-    random = np.random.default_rng(config.seed)
-
-    def loss_of(indices: npt.NDArray[np.int64]) -> Tensor:
-        batch = [disturbed(frames[i], config.noise, random) for i in indices]
-        scores, lengths = network(pad(batch, 0), torch.tensor([len(part) for part in batch]))
-        return nn.functional.ctc_loss(
-            scores.log_softmax(-1).transpose(0, 1),
-            torch.tensor([symbol for i in indices for symbol in targets[i]]),
-            lengths,
-            torch.tensor([len(targets[i]) for i in indices]),
-            blank=symbols,
-            zero_infinity=True,
-        )
-
-    fit(network, [len(part) for part in frames], loss_of, config, random, context)
-    return network
-
-
-def disturbed(frames: npt.NDArray[np.float32], noise: float, random: np.random.Generator) -> npt.NDArray[np.float32]:
-    """A copy with a random offset for each band, a band of up to 9 mels and a stretch of up to 4 frames set to zero."""
-    copy = frames + noise * random.standard_normal(frames.shape[1], dtype=np.float32)
-    mel = int(random.integers(0, frames.shape[1] - 9))
-    copy[:, mel : mel + int(random.integers(0, 10))] = 0
-    time = int(random.integers(0, len(frames)))
-    copy[time : time + int(random.integers(0, 5))] = 0
-    return copy
 
 
 def count_errors(references: Sequence[str], heard: Sequence[str]) -> dict[str, float | int]:
@@ -145,34 +34,7 @@ def count_errors(references: Sequence[str], heard: Sequence[str]) -> dict[str, f
     }
 
 
-def load_recognizer(folder: Path) -> PhonemeRecognizer:
-    """The recognizer of a `recognizer` artifact."""
-    settings = json.loads((folder / "recognizer.json").read_text(encoding="utf-8"))
-    tensors = load_file(folder / "recognizer.safetensors")
-    mean, deviation = tensors.pop("mean"), tensors.pop("deviation")
-    lexicon = Lexicon(settings["lexicon"])
-    network = PhonemeNetwork(len(lexicon.symbols), settings["width"], 0.0)
-    network.load_state_dict(tensors)
-    return RECOGNIZERS[settings["name"]](network, mean, deviation, lexicon, settings["word_penalty"])
-
-
-def save_recognizer(folder: Path, recognizer: PhonemeRecognizer, config: RecognizerConfig) -> None:
-    """Write recognizer.safetensors (the network, and the mean and deviation of its features) and recognizer.json."""
-    tensors = recognizer.network.state_dict() | {"mean": recognizer.mean, "deviation": recognizer.deviation}
-    (folder / "recognizer.safetensors").write_bytes(save(tensors))
-    lexicon = recognizer.lexicon
-    settings = {
-        "name": config.name,
-        "width": config.width,
-        "word_penalty": config.word_penalty,
-        "symbols": lexicon.symbols,
-        "lexicon": lexicon.pronunciations,
-        "homophones": lexicon.homophones,
-    }
-    (folder / "recognizer.json").write_text(json.dumps(settings, ensure_ascii=False), encoding="utf-8")
-
-
-def in_batches(recognizer: PhonemeRecognizer, audios: Sequence[npt.NDArray[Any]], size: int = 32) -> list[str]:
+def in_batches(recognizer: Recognizer, audios: Sequence[npt.NDArray[Any]], size: int = 32) -> list[str]:
     """Recognize any number of audios, `size` at a time."""
     return [text for i in range(0, len(audios), size) for text in recognizer(audios[i : i + size])]
 
@@ -181,43 +43,24 @@ def in_batches(recognizer: PhonemeRecognizer, audios: Sequence[npt.NDArray[Any]]
 def fit_to(
     settings: RecognizerConfig, corpus: Path, fitted: Path, vocoder_folder: Path, out: Path, context: "Context"
 ) -> dict[str, Any]:
-    """Train on the utterances of the artifact `fitted` of a quantizer, natural and vocoded; test on judge.jsonl.
+    """Fit the recognizer to the utterances of the artifact `fitted` of a quantizer, and test it on judge.jsonl.
 
-    Writes recognizer.safetensors, recognizer.json, wer.json and judge.jsonl {id, text, heard_natural,
-    heard_resynthesized}. Homophones count as the same word.
+    Writes the recognizer's own files, wer.json and judge.jsonl {id, text, heard_natural, heard_resynthesized}.
+    Homophones count as the same word.
     """
     encoder, quantizer = load_quantizer(fitted)
-    vocoder: Vocoder = load_vocoder(vocoder_folder)
+    vocoder = load.vocoder(vocoder_folder)
 
-    rows = list(jsonl.read(fitted / "utterances.jsonl"))
-    words = json.loads((corpus / "spoken.json").read_text(encoding="utf-8"))
-    lexicon, symbols = make_lexicon(words, [row["text"] for row in rows], settings.synthesizer.voice)
-    classes = {symbol: i for i, symbol in enumerate(lexicon.symbols)}
-    targets = [[classes[symbol] for symbol in spoken] for spoken in symbols]
-
-    def vocoded(audio: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    def vocoded(audio: npt.NDArray[Any]) -> Audio:
         return vocoder(quantizer(encoder(audio)).tolist())
 
-    natural = slices(np.load(fitted / "audio.npy", mmap_mode="r"), rows)
-    frames = [log_mel(audio, MELS) for audio in natural]
-    for done, audio in enumerate(natural):
-        frames.append(log_mel(vocoded(audio), MELS))
-        if done % 10 == 0:
-            context.report(done=0, total=settings.steps, vocoded=done)
-    everything = np.concatenate(frames)
-    mean, deviation = everything.mean(axis=0), everything.std(axis=0)
-    normalized = [(part - mean) / deviation for part in frames]
-    network = train(normalized, targets + targets, len(lexicon.symbols), settings, context)
-    statistics = torch.from_numpy(mean), torch.from_numpy(deviation)
-    recognizer = PhonemeRecognizer(network, *statistics, lexicon, settings.word_penalty)
-    save_recognizer(out, recognizer, settings)
-
+    recognizer = settings.fit(corpus, fitted, vocoded, out, context)
     held_out = list(jsonl.read(corpus / "judge.jsonl"))
     synthesizer = make_synthesizer(settings.synthesizer, stream="judge")
     audios = [to_int16(synthesizer(row["text"]).audio) for row in held_out]
     heard_natural = in_batches(recognizer, audios)
     heard_resynthesized = in_batches(recognizer, [vocoded(audio) for audio in audios])
-    references = [lexicon.canonical(row["text"]) for row in held_out]
+    references = [recognizer.canonical(row["text"]) for row in held_out]
     wer = {
         "natural": count_errors(references, heard_natural),
         "resynthesized": count_errors(references, heard_resynthesized),
@@ -230,5 +73,4 @@ def fit_to(
             for row, natural_text, vocoded_text in zip(held_out, heard_natural, heard_resynthesized, strict=True)
         ),
     )
-    context.report(done=settings.steps, total=settings.steps)
     return {f"wer_{kind}": round(float(counts["wer"]), 4) for kind, counts in wer.items()}

@@ -2,16 +2,25 @@
 library: a plan is checked with them."""
 
 import re
-from collections.abc import Iterator
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from src.checks import positive, require
+from src.checks import require
+from src.grid.choice import Choice
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from src.grid.context import Context
+    from src.speech.audio import Utterance
+    from src.speech.protocols import Audio, FittedEncoder, FittedRecognizer, Vocoder
 
 SYNTHESIZERS = ("espeak",)
-ENCODERS = ("mfcc", "lda")
-VOCODERS = ("mel_griffin_lim",)
-RECOGNIZERS = ("phoneme_ctc",)
 GROUPS = ("encoder", "quantizer", "aligner", "synthesizer", "vocoder", "recognizer")
 """Groups of settings of the speech components."""
 HOP_MS = 10
@@ -64,17 +73,16 @@ class SynthesizerConfig:
 
 
 @dataclass(frozen=True)
-class QuantizerConfig:
-    """From audio to units."""
+class QuantizerConfig(Choice):
+    """From audio to units: k-means clusters of the features of an encoder. Encoders are the files of encoders/."""
+
+    folder = "src.speech.encoders"
+    key = "encoder"
 
     synthesizer: SynthesizerConfig = field(default_factory=SynthesizerConfig)
     """The voice that speaks the utterances to fit."""
     encoder: str = "lda"
     frame_ms: int = 20
-    context: int = 3
-    """Neighbouring frames on either side that "lda" sees."""
-    dimensions: int = 40
-    """Directions that "lda" keeps."""
     clusters: int = 64
     """Number of units."""
     switch_penalty: float = 1.5
@@ -82,64 +90,76 @@ class QuantizerConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require(self.encoder in ENCODERS, "encoder", self.encoder, f"one of {', '.join(ENCODERS)}")
+        self.check_file()
         frames = range(HOP_MS, 80 + 1, HOP_MS)
         require(self.frame_ms in frames, "frame_ms", self.frame_ms, f"one of {', '.join(map(str, frames))}")
-        require(0 <= self.context <= 10, "context", self.context, "from 0 to 10")
-        require(self.dimensions >= 1, "dimensions", self.dimensions, "1 or more")
         require(self.clusters >= 2, "clusters", self.clusters, "2 or more")
         require(self.switch_penalty >= 0, "switch_penalty", self.switch_penalty, "0 or more")
         require(self.seed >= 0, "seed", self.seed, "0 or more")
 
+    @abstractmethod
+    def fit(self, utterances: "Sequence[Utterance]") -> "FittedEncoder":
+        """Fit the encoder to spoken utterances."""
+
+    @staticmethod
+    @abstractmethod
+    def load(described: "Mapping[str, Any]", tensors: "Mapping[str, npt.NDArray[np.float32]]") -> "FittedEncoder":
+        """The encoder again, from its `described` and its `tensors`."""
+
 
 @dataclass(frozen=True)
-class VocoderConfig:
-    """Size and training of the vocoder."""
+class VocoderConfig(Choice):
+    """From units to audio. Vocoders are the files of vocoders/."""
+
+    folder = "src.speech.vocoders"
+    key = "name"
 
     name: str = "mel_griffin_lim"
-    width: int = 128
-    """Channels of every layer."""
-    steps: int = 800
-    batch_size: int = 16
-    learning_rate: float = 2e-3
-    duration_weight: float = 0.3
-    """Weight of the duration loss beside the mel loss."""
-    iterations: int = 16
-    """Griffin-Lim iterations: more sound smoother and take longer."""
-    seed: int = 0
 
     def __post_init__(self) -> None:
-        require(self.name in VOCODERS, "name", self.name, f"one of {', '.join(VOCODERS)}")
-        positive(self, "width", "steps", "batch_size", "iterations", "learning_rate")
-        require(self.duration_weight >= 0, "duration_weight", self.duration_weight, "0 or more")
-        require(self.seed >= 0, "seed", self.seed, "0 or more")
+        self.check_file()
+
+    @abstractmethod
+    def fit(self, fitted: Path, out: Path, context: "Context") -> dict[str, Any]:
+        """Fit the vocoder to the utterances of the artifact `fitted` of a quantizer; returns the summary.
+
+        Writes into `out` what `load` reads, and vocoder.json, whose `config` is `dataclasses.asdict` of these settings.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def load(folder: Path) -> "Vocoder":
+        """The vocoder of an artifact."""
 
 
 @dataclass(frozen=True)
-class RecognizerConfig:
-    """Size and training of the recognizer, and the voice of its test."""
+class RecognizerConfig(Choice):
+    """From audio to text, and the voice of its test. Recognizers are the files of recognizers/."""
+
+    folder = "src.speech.recognizers"
+    key = "name"
 
     synthesizer: SynthesizerConfig = field(default_factory=SynthesizerConfig)
     """The voice that speaks the held-out answers."""
     name: str = "phoneme_ctc"
-    width: int = 160
-    """Channels of the convolutions, and of the GRU in each direction."""
-    steps: int = 600
-    batch_size: int = 32
-    learning_rate: float = 2e-3
-    dropout: float = 0.1
-    noise: float = 0.2
-    """Standard deviation of what is added to normalized features in training."""
-    word_penalty: float = 1.0
-    """Log probability that a word must gain to be heard: higher values hear fewer, longer words."""
-    seed: int = 0
 
     def __post_init__(self) -> None:
-        require(self.name in RECOGNIZERS, "name", self.name, f"one of {', '.join(RECOGNIZERS)}")
-        positive(self, "width", "steps", "batch_size", "learning_rate")
-        require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")
-        for name in ("noise", "word_penalty", "seed"):
-            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        self.check_file()
+
+    @abstractmethod
+    def fit(
+        self, corpus: Path, fitted: Path, vocoded: "Callable[[Audio], Audio]", out: Path, context: "Context"
+    ) -> "FittedRecognizer":
+        """Fit the recognizer to the utterances of the artifact `fitted` of a quantizer.
+
+        vocoded: what becomes of audio that is written as units and vocoded again. Writes into `out` what `load` reads,
+        and recognizer.json with the `name`.
+        """
+
+    @staticmethod
+    @abstractmethod
+    def load(folder: Path) -> "FittedRecognizer":
+        """The recognizer of an artifact."""
 
 
 LISTS = ("asr", "tts", "eval_asr", "sqa", "eval_qa")

@@ -21,6 +21,4 @@ class Vocoder(Step):
     quantizer: Step
 
     def run(self, inputs: Inputs, out: Path, context: "Context") -> dict[str, Any]:
-        from src.speech import vocoder
-
-        return vocoder.fit_to(self.config, inputs[self.quantizer], out, context)
+        return self.config.fit(inputs[self.quantizer], out, context)

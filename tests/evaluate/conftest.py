@@ -1,11 +1,9 @@
 """A tiny model that has learned its answers by heart, right and wrong ones, and artifacts around it."""
 
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -201,10 +199,8 @@ def take_apart(whole: Path, base: Path, stage: Path) -> None:
 @pytest.fixture
 def speech(monkeypatch) -> None:
     """Fakes in place of the vocoder and the recognizer."""
-    for name, loader in (("vocoder", lambda folder: FakeVocoder()), ("recognizer", lambda folder: fake_recognizer)):
-        module = ModuleType(f"src.speech.{name}")
-        setattr(module, f"load_{name}", loader)
-        monkeypatch.setitem(sys.modules, f"src.speech.{name}", module)
+    monkeypatch.setattr("src.speech.load.vocoder", lambda folder: FakeVocoder())
+    monkeypatch.setattr("src.speech.load.recognizer", lambda folder: fake_recognizer)
 
 
 @pytest.fixture

@@ -10,7 +10,10 @@ import pytest
 from src.data import jsonl
 from src.data.settings import ClosedDomain
 from src.grid.step import Step
-from src.speech.settings import QuantizerConfig, RecognizerConfig, UnitsConfig, VocoderConfig
+from src.speech.encoders.lda import Lda
+from src.speech.recognizers.phoneme_ctc import PhonemeCtc
+from src.speech.settings import UnitsConfig
+from src.speech.vocoders.mel_griffin_lim import MelGriffinLim
 from src.steps.corpus import Corpus
 from src.steps.quantizer import Quantizer
 from src.steps.recognizer import Recognizer
@@ -27,10 +30,10 @@ WORDS = [
 PHRASES = ["what tiger", "the apple from france", "a cat of the north", "seven zebra", "rome paris oslo", "one dog"]
 
 CORPUS = Corpus(config=ClosedDomain(**TINY_CORPUS))
-QUANTIZER = Quantizer(config=QuantizerConfig(clusters=24, dimensions=12), corpus=CORPUS)
-VOCODER = Vocoder(config=VocoderConfig(width=32, steps=8), quantizer=QUANTIZER)
+QUANTIZER = Quantizer(config=Lda(clusters=24, dimensions=12), corpus=CORPUS)
+VOCODER = Vocoder(config=MelGriffinLim(width=32, steps=8), quantizer=QUANTIZER)
 RECOGNIZER = Recognizer(
-    config=RecognizerConfig(width=32, steps=8, batch_size=8), corpus=CORPUS, quantizer=QUANTIZER, vocoder=VOCODER
+    config=PhonemeCtc(width=32, steps=8, batch_size=8), corpus=CORPUS, quantizer=QUANTIZER, vocoder=VOCODER
 )
 UNITS = Units(config=UnitsConfig(keep_audio=1), corpus=CORPUS, quantizer=QUANTIZER)
 FITTED: tuple[Step, ...] = (QUANTIZER, VOCODER, RECOGNIZER, UNITS)

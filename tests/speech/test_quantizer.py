@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from src.data import jsonl
 from src.grid.errors import ConfigError
 from src.grid.typed import typed
+from src.speech.encoders.lda import Lda
 from src.speech.quantizer import KMeansQuantizer, fit_quantizer, load_quantizer
 from src.speech.settings import QuantizerConfig
 
@@ -41,24 +42,25 @@ def test_no_frames_give_no_units() -> None:
 def test_clusters_are_found() -> None:
     centers = np.array([[0, 0], [10, 0], [0, 10]], np.float32)
     frames = np.random.default_rng(0).normal(size=(300, 2)).astype(np.float32) + np.repeat(centers, 100, axis=0)
-    quantizer = fit_quantizer([frames[:150], frames[150:]], QuantizerConfig(clusters=3, switch_penalty=2))
+    quantizer = fit_quantizer([frames[:150], frames[150:]], Lda(clusters=3, switch_penalty=2))
     assert sorted(np.round(quantizer.centroids).tolist()) == sorted(centers.tolist())
     assert quantizer.penalty == pytest.approx(2 * 2, rel=0.2), "two mean squared distances of a 2-d unit normal"
 
 
 def test_more_clusters_than_frames() -> None:
     with pytest.raises(ValueError, match=r"quantizer\.clusters is 64; it must be at most the 3 frames"):
-        fit_quantizer([np.zeros((3, 2), np.float32)], QuantizerConfig())
+        fit_quantizer([np.zeros((3, 2), np.float32)], Lda())
 
 
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        ({"encoder": "hubert"}, "quantizer.encoder is 'hubert'; it must be one of mfcc, lda"),
+        ({"encoder": "hubert"}, "quantizer.encoder is 'hubert'; it must be one of lda, mfcc"),
         ({"frame_ms": 25}, "quantizer.frame_ms is 25; it must be one of 10, 20"),
         ({"clusters": 1}, "quantizer.clusters"),
         ({"switch_penalty": -1.0}, "quantizer.switch_penalty"),
         ({"centroids": 3}, "quantizer.centroids is no setting"),
+        ({"encoder": "mfcc", "context": 3}, "quantizer.context is no setting"),
     ],
 )
 def test_bad_settings(bad: dict[str, object], message: str) -> None:

@@ -4,14 +4,12 @@ A method is one file here, a frozen dataclass of its settings with one or more o
 YAML in conf/method/ with its name and settings. Imports no torch: a plan is checked with the settings.
 """
 
-import importlib
-import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntFlag
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from src.grid.errors import ConfigError
+from src.grid.choice import class_named
 from src.grid.typed import plain, typed
 
 if TYPE_CHECKING:
@@ -88,24 +86,12 @@ class Method:
         raise NotImplementedError
 
 
-def names() -> list[str]:
-    """The methods there are, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
-
-
 def made_of(settings: Mapping[str, Any]) -> Method:
     """The method of a mapping of its `name` and its settings.
 
     Raises ConfigError, one line, for a method or a setting that does not exist, one that is missing, and one of the
     wrong type or value.
     """
-    name, own = settings.get("name"), {key: value for key, value in settings.items() if key != "name"}
-    if name not in names():
-        raise ConfigError(f"method.name is {name!r}; it must be null or one of {', '.join(names())}")
-    module = importlib.import_module(f"{__name__}.{name}")
-    (kind,) = (
-        value
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Method) and value.__module__ == module.__name__
-    )
+    own = {key: value for key, value in settings.items() if key != "name"}
+    kind = class_named(__name__, settings.get("name"), Method, "method.name", also="null or ")
     return typed(kind, own, "method")

@@ -10,6 +10,7 @@ import torch
 import yaml
 from torch.distributions import Categorical, kl_divergence
 
+from src.grid.choice import names
 from src.grid.errors import ConfigError
 from src.model import adapter
 from src.model.settings import Adapter
@@ -71,7 +72,7 @@ def test_neftune_is_uniform_within_its_bound_and_off_in_evaluation(tiny_base: Pa
     assert torch.equal(embeddings.eval()(ids), plain)
 
 
-@pytest.mark.parametrize("name", methods.names())
+@pytest.mark.parametrize("name", names("src.train.methods"))
 def test_every_method_has_a_yaml_that_it_accepts(name: str) -> None:
     settings = yaml.safe_load((CONF / "method" / f"{name}.yaml").read_text())
     assert settings.pop("name") == name

@@ -1,6 +1,6 @@
 """Unit vocoder: a small convolutional network from units to durations and log-mel frames, then Griffin-Lim.
 
-The step fits it to the natural audio of the quantizer's utterances and to their own units.
+It is fitted to the natural audio of the quantizer's utterances and to their own units.
 """
 
 import json
@@ -19,15 +19,14 @@ from src.data import jsonl
 from src.speech.audio import slices
 from src.speech.features import HOP_MS
 from src.speech.fitting import fit
-from src.speech.protocols import Vocoder
 from src.speech.quantizer import load_quantizer
-from src.speech.settings import VocoderConfig
 from src.speech.spectrogram import griffin_lim, log_mel
 from src.speech.threads import one_thread
 from src.speech.units_of_words import without_repeats
 
 if TYPE_CHECKING:
     from src.grid.context import Context
+    from src.speech.vocoders.mel_griffin_lim import MelGriffinLim
 
 MELS = 80
 
@@ -120,9 +119,6 @@ class GriffinLimVocoder:
         return np.clip(griffin_lim(self.log_mels(runs), self.iterations), -1.0, 1.0)
 
 
-VOCODERS = {"mel_griffin_lim": GriffinLimVocoder}
-
-
 @dataclass(frozen=True)
 class Example:
     """An utterance to learn from: its runs of units, their durations in frames, and the log-mel of these frames."""
@@ -172,7 +168,7 @@ def loss_of(network: MelNetwork, batch: Sequence[Example], duration_weight: floa
     return mel_loss + duration_weight * duration_loss
 
 
-def train(examples: Sequence[Example], clusters: int, hops: int, config: VocoderConfig, context: Any) -> MelNetwork:
+def train(examples: Sequence[Example], clusters: int, hops: int, config: "MelGriffinLim", context: Any) -> MelNetwork:
     """Train a network on `examples` for `config.steps` steps."""
     torch.manual_seed(config.seed)
     network = MelNetwork(clusters, config.width, hops)
@@ -185,16 +181,16 @@ def train(examples: Sequence[Example], clusters: int, hops: int, config: Vocoder
     return network
 
 
-def load_vocoder(folder: Path) -> Vocoder:
+def load_vocoder(folder: Path) -> GriffinLimVocoder:
     """The vocoder of a `vocoder` artifact."""
     settings = json.loads((folder / "vocoder.json").read_text(encoding="utf-8"))
     network = MelNetwork(settings["clusters"], settings["config"]["width"], settings["hops"])
     network.load_state_dict(load_file(folder / "vocoder.safetensors"))
-    return VOCODERS[settings["config"]["name"]](network, settings["clusters"], settings["config"]["iterations"])
+    return GriffinLimVocoder(network, settings["clusters"], settings["config"]["iterations"])
 
 
 @one_thread
-def fit_to(settings: VocoderConfig, fitted: Path, out: Path, context: "Context") -> dict[str, Any]:
+def fit_to(settings: "MelGriffinLim", fitted: Path, out: Path, context: "Context") -> dict[str, Any]:
     """Fit the vocoder to the utterances of the artifact `fitted` of a quantizer. Writes vocoder.safetensors and
     vocoder.json."""
     encoder, quantizer = load_quantizer(fitted)

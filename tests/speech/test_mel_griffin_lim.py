@@ -7,10 +7,7 @@ import torch
 
 from src.grid.errors import ConfigError
 from src.grid.typed import typed
-from src.speech.quantizer import load_quantizer
-from src.speech.settings import VocoderConfig
-from src.speech.units_of_words import without_repeats
-from src.speech.vocoder import (
+from src.speech.mel_griffin_lim import (
     GriffinLimVocoder,
     MelNetwork,
     load_vocoder,
@@ -20,6 +17,10 @@ from src.speech.vocoder import (
     runs_of,
     train,
 )
+from src.speech.quantizer import load_quantizer
+from src.speech.settings import VocoderConfig
+from src.speech.units_of_words import without_repeats
+from src.speech.vocoders.mel_griffin_lim import MelGriffinLim
 from tests.speech.conftest import quiet_context
 
 
@@ -60,7 +61,7 @@ def test_training_learns_units_and_durations() -> None:
         example = make_example(units, np.zeros(320 * len(units), np.float32), hops=2)
         mel = np.repeat(levels[units], 2)[:, None].repeat(80, axis=1).astype(np.float32)
         examples.append(type(example)(example.units, example.durations, mel))
-    config = VocoderConfig(width=16, steps=150, batch_size=8, learning_rate=1e-2)
+    config = MelGriffinLim(width=16, steps=150, batch_size=8, learning_rate=1e-2)
     network = train(examples, clusters=3, hops=2, config=config, context=quiet_context(Path()))
     mel = GriffinLimVocoder(network, clusters=3, iterations=1).log_mels([2, 0, 1])
     assert len(mel) == pytest.approx(2 * (9 + 2 + 5), abs=2)

@@ -11,13 +11,9 @@ from src.grid.errors import ConfigError
 from src.grid.typed import typed
 from src.speech.audio import slices
 from src.speech.lexicon import make_lexicon
-from src.speech.recognizer import (
-    PhonemeNetwork,
-    PhonemeRecognizer,
-    count_errors,
-    load_recognizer,
-    train,
-)
+from src.speech.phoneme_ctc import PhonemeNetwork, PhonemeRecognizer, load_recognizer, train
+from src.speech.recognizer import count_errors
+from src.speech.recognizers.phoneme_ctc import PhonemeCtc
 from src.speech.settings import RecognizerConfig
 from src.speech.spectrogram import log_mel
 from tests.speech.conftest import quiet_context
@@ -43,7 +39,7 @@ def test_training_learns_to_tell_words_apart(speech: dict[str, Path]) -> None:
     lexicon, symbols = make_lexicon(texts, texts, "en-us")
     frames = [log_mel(samples, 80) for samples in audio]
     mean, deviation = np.concatenate(frames).mean(axis=0), np.concatenate(frames).std(axis=0)
-    config = RecognizerConfig(width=32, steps=120, batch_size=6, learning_rate=5e-3)
+    config = PhonemeCtc(width=32, steps=120, batch_size=6, learning_rate=5e-3)
     targets = [[lexicon.symbols.index(symbol) for symbol in spoken] for spoken in symbols]
     normalized = [(part - mean) / deviation for part in frames]
     network = train(normalized, targets, len(lexicon.symbols), config, quiet_context(Path()))

@@ -1,0 +1,1 @@
+"""Recognizers that are fitted here, one a file: a subclass of RecognizerConfig with the settings of the recognizer."""
