@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 
-class Fitted(Protocol):
-    """The settings of a network that is trained so."""
+class Schedule(Protocol):
+    """How long a network is trained, and how fast."""
 
     @property
     def steps(self) -> int: ...
@@ -22,12 +22,11 @@ class Fitted(Protocol):
     def learning_rate(self) -> float: ...
 
 
-
 def fit(
     network: nn.Module,
     lengths: Sequence[int],
     loss_of: Callable[[npt.NDArray[np.int64]], Tensor],
-    config: Fitted,
+    config: Schedule,
     random: np.random.Generator,
     context: Any,
 ) -> None:

@@ -3,30 +3,18 @@
 It is fitted to the natural audio of the quantizer's utterances and to their own units.
 """
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from src.data import jsonl
-from src.speech.audio import slices
-from src.speech.features import HOP_MS
-from src.speech.fitting import fit
-from src.speech.quantizer import load_quantizer
+from src.speech.fitting import Schedule, fit
 from src.speech.spectrogram import griffin_lim, log_mel
-from src.speech.threads import one_thread
 from src.speech.units_of_words import without_repeats
-
-if TYPE_CHECKING:
-    from src.grid.context import Context
-    from src.speech.vocoders.mel_griffin_lim import MelGriffinLim
 
 MELS = 80
 
@@ -168,41 +156,18 @@ def loss_of(network: MelNetwork, batch: Sequence[Example], duration_weight: floa
     return mel_loss + duration_weight * duration_loss
 
 
-def train(examples: Sequence[Example], clusters: int, hops: int, config: "MelGriffinLim", context: Any) -> MelNetwork:
-    """Train a network on `examples` for `config.steps` steps."""
-    torch.manual_seed(config.seed)
-    network = MelNetwork(clusters, config.width, hops)
+def train(
+    examples: Sequence[Example],
+    network: MelNetwork,
+    duration_weight: float,
+    seed: int,
+    config: Schedule,
+    context: Any,
+) -> None:
+    """Train the network on `examples`. seed: of the order of the batches."""
     lengths = [len(example.log_mels) for example in examples]
-    random = np.random.default_rng(config.seed)
+    random = np.random.default_rng(seed)
     fit(
-        network, lengths, lambda indices: loss_of(network, [examples[i] for i in indices], config.duration_weight),
+        network, lengths, lambda indices: loss_of(network, [examples[i] for i in indices], duration_weight),
         config, random, context,
     )  # fmt: skip
-    return network
-
-
-def load_vocoder(folder: Path) -> GriffinLimVocoder:
-    """The vocoder of a `vocoder` artifact."""
-    settings = json.loads((folder / "vocoder.json").read_text(encoding="utf-8"))
-    network = MelNetwork(settings["clusters"], settings["config"]["width"], settings["hops"])
-    network.load_state_dict(load_file(folder / "vocoder.safetensors"))
-    return GriffinLimVocoder(network, settings["clusters"], settings["config"]["iterations"])
-
-
-@one_thread
-def fit_to(settings: "MelGriffinLim", fitted: Path, out: Path, context: "Context") -> dict[str, Any]:
-    """Fit the vocoder to the utterances of the artifact `fitted` of a quantizer. Writes vocoder.safetensors and
-    vocoder.json."""
-    encoder, quantizer = load_quantizer(fitted)
-    hops = encoder.frame_ms // HOP_MS
-    audio = np.load(fitted / "audio.npy", mmap_mode="r")
-    utterances = slices(audio, jsonl.read(fitted / "utterances.jsonl"))
-    examples = [make_example(quantizer(encoder(samples)), samples, hops) for samples in utterances]
-    network = train(examples, quantizer.clusters, hops, settings, context)
-    with torch.inference_mode():
-        errors = [loss_of(network.eval(), [example], 0.0).item() for example in examples[:100]]
-    (out / "vocoder.safetensors").write_bytes(save(network.state_dict()))
-    described = {"clusters": quantizer.clusters, "hops": hops, "config": asdict(settings)}
-    (out / "vocoder.json").write_text(json.dumps(described, ensure_ascii=False), encoding="utf-8")
-    context.report(done=settings.steps, total=settings.steps)
-    return {"utterances": len(examples), "log_mel_error": round(float(np.mean(errors)), 4)}

@@ -4,29 +4,19 @@ Convolutions and a bidirectional GRU, trained with CTC on natural and on vocoded
 sequence of words of the lexicon.
 """
 
-import json
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from src.data import jsonl
-from src.speech.audio import slices
-from src.speech.fitting import fit
-from src.speech.lexicon import Lexicon, LexiconDecoder, make_lexicon
+from src.speech.fitting import Schedule, fit
+from src.speech.lexicon import Lexicon, LexiconDecoder
 from src.speech.mel_griffin_lim import pad
-from src.speech.protocols import Audio
 from src.speech.spectrogram import log_mel
-
-if TYPE_CHECKING:
-    from src.grid.context import Context
-    from src.speech.recognizers.phoneme_ctc import PhonemeCtc
 
 MELS = 80
 STRIDE = 4
@@ -94,29 +84,32 @@ class PhonemeRecognizer:
 def train(
     frames: Sequence[npt.NDArray[np.float32]],
     targets: Sequence[Sequence[int]],
-    symbols: int,
-    config: "PhonemeCtc",
+    network: PhonemeNetwork,
+    noise: float,
+    seed: int,
+    config: Schedule,
     context: Any,
-) -> PhonemeNetwork:
-    """Train a network on normalized `frames` with their symbol classes, for `config.steps` steps."""
-    torch.manual_seed(config.seed)
-    network = PhonemeNetwork(symbols, config.width, config.dropout)
-    random = np.random.default_rng(config.seed)
+) -> None:
+    """Train the network on normalized `frames` with their symbol classes.
+
+    noise: the standard deviation of what is added to the frames. seed: of the noise and of the order of the batches.
+    """
+    random = np.random.default_rng(seed)
+    blank = network.output.out_features - 1
 
     def loss_of(indices: npt.NDArray[np.int64]) -> Tensor:
-        batch = [disturbed(frames[i], config.noise, random) for i in indices]
+        batch = [disturbed(frames[i], noise, random) for i in indices]
         scores, lengths = network(pad(batch, 0), torch.tensor([len(part) for part in batch]))
         return nn.functional.ctc_loss(
             scores.log_softmax(-1).transpose(0, 1),
             torch.tensor([symbol for i in indices for symbol in targets[i]]),
             lengths,
             torch.tensor([len(targets[i]) for i in indices]),
-            blank=symbols,
+            blank=blank,
             zero_infinity=True,
         )
 
     fit(network, [len(part) for part in frames], loss_of, config, random, context)
-    return network
 
 
 def disturbed(frames: npt.NDArray[np.float32], noise: float, random: np.random.Generator) -> npt.NDArray[np.float32]:
@@ -127,62 +120,3 @@ def disturbed(frames: npt.NDArray[np.float32], noise: float, random: np.random.G
     time = int(random.integers(0, len(frames)))
     copy[time : time + int(random.integers(0, 5))] = 0
     return copy
-
-
-def load_recognizer(folder: Path) -> PhonemeRecognizer:
-    """The recognizer of a `recognizer` artifact."""
-    settings = json.loads((folder / "recognizer.json").read_text(encoding="utf-8"))
-    tensors = load_file(folder / "recognizer.safetensors")
-    mean, deviation = tensors.pop("mean"), tensors.pop("deviation")
-    lexicon = Lexicon(settings["lexicon"])
-    network = PhonemeNetwork(len(lexicon.symbols), settings["width"], 0.0)
-    network.load_state_dict(tensors)
-    return PhonemeRecognizer(network, mean, deviation, lexicon, settings["word_penalty"])
-
-
-def save_recognizer(folder: Path, recognizer: PhonemeRecognizer, config: "PhonemeCtc") -> None:
-    """Write recognizer.safetensors (the network, and the mean and deviation of its features) and recognizer.json."""
-    tensors = recognizer.network.state_dict() | {"mean": recognizer.mean, "deviation": recognizer.deviation}
-    (folder / "recognizer.safetensors").write_bytes(save(tensors))
-    lexicon = recognizer.lexicon
-    settings = {
-        "name": config.name,
-        "width": config.width,
-        "word_penalty": config.word_penalty,
-        "symbols": lexicon.symbols,
-        "lexicon": lexicon.pronunciations,
-        "homophones": lexicon.homophones,
-    }
-    (folder / "recognizer.json").write_text(json.dumps(settings, ensure_ascii=False), encoding="utf-8")
-
-
-def fit_to(
-    settings: "PhonemeCtc",
-    corpus: Path,
-    fitted: Path,
-    vocoded: Callable[[Audio], Audio],
-    out: Path,
-    context: "Context",
-) -> PhonemeRecognizer:
-    """Train on the utterances of the artifact `fitted` of a quantizer, natural and `vocoded`, and save the result."""
-    rows = list(jsonl.read(fitted / "utterances.jsonl"))
-    words = json.loads((corpus / "spoken.json").read_text(encoding="utf-8"))
-    lexicon, symbols = make_lexicon(words, [row["text"] for row in rows], settings.synthesizer.voice)
-    classes = {symbol: i for i, symbol in enumerate(lexicon.symbols)}
-    targets = [[classes[symbol] for symbol in spoken] for spoken in symbols]
-
-    natural = slices(np.load(fitted / "audio.npy", mmap_mode="r"), rows)
-    frames = [log_mel(audio, MELS) for audio in natural]
-    for done, audio in enumerate(natural):
-        frames.append(log_mel(vocoded(audio), MELS))
-        if done % 10 == 0:
-            context.report(done=0, total=settings.steps, vocoded=done)
-    everything = np.concatenate(frames)
-    mean, deviation = everything.mean(axis=0), everything.std(axis=0)
-    normalized = [(part - mean) / deviation for part in frames]
-    network = train(normalized, targets + targets, len(lexicon.symbols), settings, context)
-    statistics = torch.from_numpy(mean), torch.from_numpy(deviation)
-    recognizer = PhonemeRecognizer(network, *statistics, lexicon, settings.word_penalty)
-    save_recognizer(out, recognizer, settings)
-    context.report(done=settings.steps, total=settings.steps)
-    return recognizer

@@ -1,6 +1,5 @@
 """What each speech component does, for those who use it. Audio is 16 kHz mono float32 in [-1, 1]."""
 
-
 from collections.abc import Sequence
 from typing import Any, Protocol
 

@@ -21,4 +21,6 @@ class Vocoder(Step):
     quantizer: Step
 
     def run(self, inputs: Inputs, out: Path, context: "Context") -> dict[str, Any]:
-        return self.config.fit(inputs[self.quantizer], out, context)
+        from src.speech.threads import one_thread
+
+        return one_thread(self.config.fit)(inputs[self.quantizer], out, context)

@@ -11,7 +11,7 @@ from src.grid.errors import ConfigError
 from src.grid.typed import typed
 from src.speech.audio import slices
 from src.speech.lexicon import make_lexicon
-from src.speech.phoneme_ctc import PhonemeNetwork, PhonemeRecognizer, load_recognizer, train
+from src.speech.phoneme_ctc import PhonemeNetwork, PhonemeRecognizer, train
 from src.speech.recognizer import count_errors
 from src.speech.recognizers.phoneme_ctc import PhonemeCtc
 from src.speech.settings import RecognizerConfig
@@ -39,17 +39,19 @@ def test_training_learns_to_tell_words_apart(speech: dict[str, Path]) -> None:
     lexicon, symbols = make_lexicon(texts, texts, "en-us")
     frames = [log_mel(samples, 80) for samples in audio]
     mean, deviation = np.concatenate(frames).mean(axis=0), np.concatenate(frames).std(axis=0)
-    config = PhonemeCtc(width=32, steps=120, batch_size=6, learning_rate=5e-3)
+    config = PhonemeCtc(steps=120, batch_size=6, learning_rate=5e-3)
     targets = [[lexicon.symbols.index(symbol) for symbol in spoken] for spoken in symbols]
     normalized = [(part - mean) / deviation for part in frames]
-    network = train(normalized, targets, len(lexicon.symbols), config, quiet_context(Path()))
+    torch.manual_seed(0)
+    network = PhonemeNetwork(len(lexicon.symbols), width=32, dropout=0.1)
+    train(normalized, targets, network, 0.2, 0, config, quiet_context(Path()))
     recognizer = PhonemeRecognizer(network, torch.from_numpy(mean), torch.from_numpy(deviation), lexicon, 4.0)
     assert recognizer(audio) == texts
     assert recognizer([audio[2]]) == [texts[2]], "alone as in a batch"
 
 
 def test_nothing_to_hear(speech: dict[str, Path]) -> None:
-    recognizer = load_recognizer(speech["recognizer"])
+    recognizer = PhonemeCtc.load(speech["recognizer"])
     nothing = np.zeros(0, np.float32)
     assert recognizer([]) == []
     assert recognizer([nothing]) == [""]
@@ -70,7 +72,7 @@ def test_artifact(speech: dict[str, Path]) -> None:
 
 
 def test_loaded_recognizer_hears_what_the_step_heard(speech: dict[str, Path]) -> None:
-    recognizer = load_recognizer(speech["recognizer"])
+    recognizer = PhonemeCtc.load(speech["recognizer"])
     audio = slices(
         np.load(speech["quantizer"] / "audio.npy"), list(jsonl.read(speech["quantizer"] / "utterances.jsonl"))[:3]
     )

@@ -1,15 +1,16 @@
 """`speech.vocoder.name=mel_griffin_lim`"""
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.checks import positive, require
-from src.speech.settings import VocoderConfig
+from src.speech.settings import HOP_MS, VocoderConfig
 
 if TYPE_CHECKING:
     from src.grid.context import Context
-    from src.speech.protocols import Vocoder
+    from src.speech.mel_griffin_lim import GriffinLimVocoder
 
 
 @dataclass(frozen=True)
@@ -34,12 +35,38 @@ class MelGriffinLim(VocoderConfig):
         require(self.seed >= 0, "seed", self.seed, "0 or more")
 
     def fit(self, fitted: Path, out: Path, context: "Context") -> dict[str, Any]:
-        from src.speech import mel_griffin_lim
+        import numpy as np
+        import torch
+        from safetensors.torch import save
 
-        return mel_griffin_lim.fit_to(self, fitted, out, context)
+        from src.data import jsonl
+        from src.speech.audio import slices
+        from src.speech.mel_griffin_lim import MelNetwork, loss_of, make_example, train
+        from src.speech.quantizer import load_quantizer
+
+        encoder, quantizer = load_quantizer(fitted)
+        hops = encoder.frame_ms // HOP_MS
+        audio = np.load(fitted / "audio.npy", mmap_mode="r")
+        utterances = slices(audio, jsonl.read(fitted / "utterances.jsonl"))
+        examples = [make_example(quantizer(encoder(samples)), samples, hops) for samples in utterances]
+        torch.manual_seed(self.seed)
+        network = MelNetwork(quantizer.clusters, self.width, hops)
+        train(examples, network, self.duration_weight, self.seed, self, context)
+        with torch.inference_mode():
+            errors = [loss_of(network.eval(), [example], 0.0).item() for example in examples[:100]]
+        (out / "vocoder.safetensors").write_bytes(save(network.state_dict()))
+        described = {"clusters": quantizer.clusters, "hops": hops, "config": asdict(self)}
+        (out / "vocoder.json").write_text(json.dumps(described, ensure_ascii=False), encoding="utf-8")
+        context.report(done=self.steps, total=self.steps)
+        return {"utterances": len(examples), "log_mel_error": round(float(np.mean(errors)), 4)}
 
     @staticmethod
-    def load(folder: Path) -> "Vocoder":
-        from src.speech import mel_griffin_lim
+    def load(folder: Path) -> "GriffinLimVocoder":
+        from safetensors.torch import load_file
 
-        return mel_griffin_lim.load_vocoder(folder)
+        from src.speech.mel_griffin_lim import GriffinLimVocoder, MelNetwork
+
+        settings = json.loads((folder / "vocoder.json").read_text(encoding="utf-8"))
+        network = MelNetwork(settings["clusters"], settings["config"]["width"], settings["hops"])
+        network.load_state_dict(load_file(folder / "vocoder.safetensors"))
+        return GriffinLimVocoder(network, settings["clusters"], settings["config"]["iterations"])
