@@ -76,7 +76,7 @@ class PhonemeCtc(RecognizerConfig):
         return recognizer
 
     def save(self, recognizer: "PhonemeRecognizer", folder: Path) -> None:
-        """Write recognizer.safetensors (the network, and the mean and deviation of its features) and recognizer.json."""
+        """Write recognizer.safetensors (the network, and mean and deviation of its features) and recognizer.json."""
         from safetensors.torch import save
 
         tensors = recognizer.network.state_dict() | {"mean": recognizer.mean, "deviation": recognizer.deviation}
