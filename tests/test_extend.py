@@ -23,7 +23,7 @@ PLAIN = [["strategy=none", "profile=smoke"], ["strategy=merge_ties_replay", "pro
 TINY = [
     "data.base_texts=400", "data.pool_texts=60", "data.asr_sentences=40", "data.tts_sentences=20",
     "data.sqa_questions=20", "data.fit_utterances=100", "data.evaluation_instructions=4", "data.evaluation_sentences=4",
-    "data.evaluation_facts=4", "speech.vocoder.steps=5", "speech.recognizer.steps=5", "model.pretrain.epochs=1",
+    "data.evaluation_facts=4", "speech.recognizer.steps=5", "model.pretrain.epochs=1",
     "evaluate.asr_examples=2", "evaluate.tts_examples=2",
 ]  # fmt: skip
 """The smoke profile at a size at which all works and nothing is learned."""
@@ -131,11 +131,12 @@ def test_a_method_is_one_class_and_one_file(copy: Copy, plain: list[list[str]]) 
 
 @pytest.mark.slow
 @pytest.mark.integration
-def test_a_method_and_a_set_train(copy: Copy) -> None:
-    """The penalty reaches the loss, and the data of the new form are trained on."""
+def test_a_method_and_a_set_train_and_a_vocoder_speaks(copy: Copy) -> None:
+    """The penalty reaches the loss, the data of the new form are trained on, and answers are heard as spoken."""
     add_method(copy)
     add_set(copy)
-    stage = ["train.chain=[count]", "train.stages.count.epochs=6"]
+    add_vocoder(copy)
+    stage = ["train.chain=[count]", "train.stages.count.epochs=6", "speech/vocoder=mean_spectrum"]
     cell = ["strategy=extra/count", "method=l1", *stage, "profile=smoke", *TINY]
     copy.python("-m", "src.run", "-m", *cell, "method.strength=0,1", "tracker.mode=disabled", "name=added")
     trained = sorted(copy.root.glob("outputs/store/train-count-l1-*"))
@@ -143,6 +144,9 @@ def test_a_method_and_a_set_train(copy: Copy) -> None:
     assert len(trained) == 2 and losses[0] != losses[1]
     counts = [json.loads((folder / "manifest.json").read_text())["summary"]["data"] for folder in trained]
     assert [count["count"]["kept"] for count in counts] == [40, 40]
+    (vocoder,) = copy.root.glob("outputs/store/vocoder-*/vocoder.json")
+    assert json.loads(vocoder.read_text())["config"] == {"name": "mean_spectrum", "iterations": 16}
+    assert list(copy.root.glob("outputs/store/recognizer-*/wer.json")), "the recognizer heard it"
 
 
 def test_a_chain_is_no_file_or_one(copy: Copy, plain: list[list[str]]) -> None:
@@ -219,23 +223,20 @@ def test_a_published_recognizer_is_one_file(copy: Copy, plain: list[list[str]]) 
     assert kinds([name for name in after if name not in before]) == ["whisper", "generate-sqa", "score-sqa"]
 
 
-@pytest.mark.slow
-@pytest.mark.integration
-def test_a_fitted_vocoder_is_one_class(copy: Copy, plain: list[list[str]]) -> None:
+def add_vocoder(copy: Copy) -> set[str]:
     (code,), (_, yaml) = (blocks("Another encoder, vocoder or recognizer", language) for language in ("python", "yaml"))
     files = {"src/speech/vocoders/mean_spectrum.py": code, "conf/speech/vocoder/mean_spectrum.yaml": yaml}
     for name, content in files.items():
         copy.write(name, content)
-    row = ["strategy=none", "profile=smoke", "speech/vocoder=mean_spectrum"]
-    (steps,) = added(copy, plain, row)
-    assert copy.touched() == files.keys()
+    return set(files)
+
+
+def test_a_fitted_vocoder_is_one_class_and_one_file(copy: Copy, plain: list[list[str]]) -> None:
+    files = add_vocoder(copy)
+    (steps,) = added(copy, plain, [*PLAIN[0], "speech/vocoder=mean_spectrum"])
+    assert copy.touched() == files
     new = kinds([name for name in steps if name not in plain[0]])
     assert new == ["vocoder", "recognizer", "generate-sqa", "score-sqa"]
-    tiny = [override for override in TINY if not override.startswith("speech.vocoder")]
-    printed = copy.python("-m", "src.run", *row, *tiny, f"outputs={copy.root / 'out'}", "tracker.mode=disabled")
-    assert "None" in printed
-    (artifact,) = (copy.root / "out" / "store").glob("vocoder-*")
-    assert json.loads((artifact / "vocoder.json").read_text())["config"] == {"name": "mean_spectrum", "iterations": 16}
 
 
 def test_the_page_has_a_section_for_each_addition() -> None:

@@ -148,7 +148,7 @@ class RecognizerConfig(Choice):
 
     @abstractmethod
     def fit(
-        self, corpus: Path, fitted: Path, vocoded: "Callable[[Audio], Audio]", out: Path, context: "Context"
+        self, corpus: Path, fitted: Path, vocoded: "Callable[[npt.NDArray[Any]], Audio]", out: Path, context: "Context"
     ) -> "FittedRecognizer":
         """Fit the recognizer to the utterances of the artifact `fitted` of a quantizer.
 

@@ -65,7 +65,7 @@ def test_more_clusters_than_frames() -> None:
 )
 def test_bad_settings(bad: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        typed(QuantizerConfig, bad, "quantizer")
+        typed(QuantizerConfig, bad, "quantizer")  # type: ignore[type-abstract]
 
 
 def test_artifact(speech: dict[str, Path]) -> None:

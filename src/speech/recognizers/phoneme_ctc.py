@@ -4,12 +4,14 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from src.checks import positive, require
 from src.speech.settings import RecognizerConfig
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from src.grid.context import Context
     from src.speech.phoneme_ctc import PhonemeRecognizer
     from src.speech.protocols import Audio
@@ -39,7 +41,7 @@ class PhonemeCtc(RecognizerConfig):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
 
     def fit(
-        self, corpus: Path, fitted: Path, vocoded: "Callable[[Audio], Audio]", out: Path, context: "Context"
+        self, corpus: Path, fitted: Path, vocoded: "Callable[[npt.NDArray[Any]], Audio]", out: Path, context: "Context"
     ) -> "PhonemeRecognizer":
         """Train on natural and on vocoded speech."""
         import numpy as np
