@@ -96,4 +96,4 @@ def test_unknown_units(units: list[int], speech: dict[str, Path]) -> None:
 @pytest.mark.parametrize(("name", "value"), [("steps", 0), ("learning_rate", 0.0), ("name", "hifigan"), ("blocks", 3)])
 def test_bad_settings(name: str, value: object) -> None:
     with pytest.raises(ConfigError, match=f"vocoder.{name}"):
-        typed(VocoderConfig, {name: value}, "vocoder")
+        typed(VocoderConfig, {name: value}, "vocoder")  # type: ignore[type-abstract]

@@ -89,4 +89,4 @@ def test_errors_are_counted() -> None:
 @pytest.mark.parametrize(("name", "value"), [("batch_size", 0), ("dropout", 1.0), ("name", "whisper"), ("beam", 3)])
 def test_bad_settings(name: str, value: object) -> None:
     with pytest.raises(ConfigError, match=f"recognizer.{name}"):
-        typed(RecognizerConfig, {name: value}, "recognizer")
+        typed(RecognizerConfig, {name: value}, "recognizer")  # type: ignore[type-abstract]
