@@ -80,8 +80,8 @@ def test_nothing_heard_is_all_deletions():
 @pytest.mark.parametrize(("normalization", "empty"), [("basic", "?"), ("basic", ""), ("whisper", "uh (laughs)")])
 def test_a_reference_without_words_counts_none(normalization, empty):
     """What is heard there is inserted, as jiwer 4 counts it."""
-    found = score(["one two", empty, empty], ["one two", "red blue", ""], normalization)
-    whole = jiwer.process_words(["one two", "", ""], ["one two", "red blue", ""])
+    found = score(["red dog", empty, empty], ["red dog", "green cat", ""], normalization)
+    whole = jiwer.process_words(["red dog", "", ""], ["red dog", "green cat", ""])
     assert found["value"] == whole.wer == 1.0
     assert [found[name] for name in ("n", *COUNTS)] == [3, 2, 0, 0, 2]
     with pytest.raises(ValueError, match="nothing to score"):
