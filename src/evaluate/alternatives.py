@@ -27,7 +27,7 @@ PARTS = {"half": 2, "halves": 2, "quarter": 4, "quarters": 4, "3rd": 3, "thirds"
     name: n for n in range(4, 11) for name in (f"{n}th", f"{ORDINALS[n]}s")
 }
 """What a part of one is called, number words being digits -> how many there are in one."""
-ROMAN = re.compile(r"(?=[ivxl])(xl|l?x{0,3})(ix|iv|v?i{0,3})")
+ROMAN = re.compile(r"(?=[ivxl])(?!l$)(xl|l?x{0,3})(ix|iv|v?i{0,3})")
 ORDINAL = re.compile(r"(\d+)(?:st|nd|rd|th)")
 MIXED = re.compile(r"(?=.*[a-z])(?=.*\d)(?!\d+(?:st|nd|rd|th|s)$)[a-z\d]+")
 JOINED = (

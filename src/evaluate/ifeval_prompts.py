@@ -23,7 +23,8 @@ def load(source: str | Path, config: str | None = None, revision: str | None = N
     """The prompts of a JSONL file, or of the train split of a dataset on the hub (google/IFEval), in its order.
 
     Arguments that are None or NaN are dropped, as the hub and pandas fill them in, and counts that pandas made floats
-    of (2.0) are whole again. config and revision are the hub's. Raises FileNotFoundError if there is no such file, ValueError with one line for each problem in it.
+    of (2.0) are whole again. config and revision are the hub's. Raises FileNotFoundError if there is no such file,
+    ValueError with one line for each problem in it.
     """
     if user_rows.is_local(source):
         return validated(source, user_rows.read_rows(Path(source)))

@@ -89,7 +89,8 @@ def bootstrap(
     BCa (bias-corrected and accelerated): Efron (1987), "Better bootstrap confidence intervals", JASA 82; bias and
     acceleration (from the jackknife) as in Efron & Tibshirani (1993), "An introduction to the bootstrap", section 14.3.
     The order of the clusters does not matter, and the same seed gives the same interval. None with fewer than two
-    clusters that hold something; draws of none of these are passed over. Where all clusters agree it has no width: `wilson` tells more of an accuracy near 0 or 1.
+    clusters that hold something; draws of none of these are passed over. Where all clusters agree it has no width:
+    `wilson` tells more of an accuracy near 0 or 1.
 
     For the difference of two rows on the same examples, `parts` are the differences of their parts.
 

@@ -207,10 +207,10 @@ def test_the_published_rules_stay_as_they_are():
 
 
 MONTHS = [date(2000, month, 1).strftime("%B") for month in range(1, 13)]
-ORDINALS = (
-    "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth "
-    "sixteenth seventeenth eighteenth nineteenth twentieth"
-).split()
+ORDINALS = [*"""
+    first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth
+    sixteenth seventeenth eighteenth nineteenth twentieth
+""".split()]
 
 
 def said(day: int) -> str:
