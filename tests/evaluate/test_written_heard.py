@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from src.evaluate.qa import contiguous, exact_match, has_answer, substrings
 from src.evaluate.readings import lattice
+from tests.evaluate.test_qa import spoken_ordinal
 
 SAME = [  # as it is written, as a recognizer may write down the same
     # initials and abbreviations
@@ -207,19 +208,6 @@ def test_the_published_rules_stay_as_they_are():
 
 
 MONTHS = [date(2000, month, 1).strftime("%B") for month in range(1, 13)]
-ORDINALS = [*"""
-    first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth
-    sixteenth seventeenth eighteenth nineteenth twentieth
-""".split()]
-
-
-def said(day: int) -> str:
-    """The day of a month in words."""
-    if day <= 20:
-        return ORDINALS[day - 1]
-    return "thirtieth" if day == 30 else f"{'thirty' if day > 30 else 'twenty'} {ORDINALS[day % 10 - 1]}"
-
-
 DAYS = st.dates(date(1900, 1, 1), date(2099, 12, 31))
 
 
@@ -228,8 +216,8 @@ DAYS = st.dates(date(1900, 1, 1), date(2099, 12, 31))
 def test_a_day_is_the_same_day_in_every_form(day, other, form, other_form):
     def forms(day: date) -> list[str]:
         month = MONTHS[day.month - 1]
-        return [f"{month} {day.day}", f"{day.day} {month[:3]}.", f"the {said(day.day)} of {month}",
-                f"{month} the {said(day.day)}"]  # fmt: skip
+        return [f"{month} {day.day}", f"{day.day} {month[:3]}.", f"the {spoken_ordinal(day.day)} of {month}",
+                f"{month} the {spoken_ordinal(day.day)}"]  # fmt: skip
 
     prediction, answer = f"it was on {forms(other)[other_form].lower()}", forms(day)[form]
     assert contiguous(prediction, answer) is ((day.month, day.day) == (other.month, other.day))
