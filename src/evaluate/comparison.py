@@ -155,7 +155,8 @@ def holm(ps: Sequence[float]) -> list[float]:
 def compare(rows: Mapping[str, Seeds], reference: str, level: float = 0.05) -> dict[str, dict[str, Comparison]]:
     """Each row's scores against the reference row's: row -> score key -> comparison, without the reference itself.
 
-    Only scores and seeds that both rows have are compared; a row that shares none has none. The family of the Holm
+    Only scores and seeds that both rows have are compared; a row that shares none has none, and so has a score over
+    nothing (word errors, where no reference has a word). The family of the Holm
     correction is everything that is compared in this call: pass the rows and scores whose marks are read together.
 
     Raises ValueError if the reference is not among the rows, or two rows were not scored on the same examples.
@@ -173,7 +174,7 @@ def compare(rows: Mapping[str, Seeds], reference: str, level: float = 0.05) -> d
                 for seed in common
                 if key in seeds[seed] and key in rows[reference][seed]
             ]
-            if pairs:
+            if pairs and all(any(pair.wholes.values()) for pair in pairs):
                 found[name, key] = _test(pairs)
     adjusted = holm([one.p for one in found.values()])
     compared: dict[str, dict[str, Comparison]] = {name: {} for name in rows if name != reference}

@@ -16,13 +16,15 @@ Example = Mapping[str, Any]
 FIELDS = ("key", "prompt", "instruction_id_list", "kwargs")
 PATTERNS = ("keyword", "keywords", "forbidden_words", "section_spliter", "postscript_marker")
 """Arguments that the checkers read as regular expressions."""
+COUNT = "a whole number above 0"
 
 
 def load(source: str | Path, config: str | None = None, revision: str | None = None) -> list[dict[str, Any]]:
     """The prompts of a JSONL file, or of the train split of a dataset on the hub (google/IFEval), in its order.
 
-    Arguments that are None are dropped, as the hub fills them in. config and revision are the hub's. Raises
-    FileNotFoundError if there is no such file, ValueError with one line for each problem in it.
+    Arguments that are None or NaN are dropped, as the hub and pandas fill them in, and counts that pandas made floats
+    of (2.0) are whole again. config and revision are the hub's. Raises FileNotFoundError if there is no such file,
+    ValueError with one line for each problem in it.
     """
     if user_rows.is_local(source):
         return validated(source, user_rows.read_rows(Path(source)))
@@ -30,7 +32,7 @@ def load(source: str | Path, config: str | None = None, revision: str | None = N
 
 
 def validated(source: str | Path, placed: Sequence[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
-    """The prompts, without arguments that are None, of rows with their places.
+    """The prompts of rows with their places, with their arguments as `load` says.
 
     Raises ValueError with one line for each problem in them.
     """
@@ -81,10 +83,11 @@ def _instruction_problems(name: Any, kwargs: Any) -> Iterator[str]:
     if not isinstance(kwargs, dict | None):
         yield f"the kwargs of {name} must be an object, not {json.dumps(kwargs)}"
         return
+    kwargs = _given(kwargs)
     taken = [argument for argument in inspect.signature(known[name].build_description).parameters if argument != "self"]
     takes = f"it takes {', '.join(taken)}" if taken else "it takes none"
     wrong = []
-    for argument, value in _given(kwargs).items():
+    for argument, value in kwargs.items():
         if argument not in taken:
             wrong.append(f"{name} has no argument {argument}; {takes}")
         elif not _fits(argument, value):
@@ -107,26 +110,33 @@ def _instruction_problems(name: Any, kwargs: Any) -> Iterator[str]:
             try:
                 checkers.build(name, kwargs)
             except (TypeError, ValueError) as error:
-                yield f"{name} does not accept {json.dumps(_given(kwargs))} ({error}); {takes}"
+                yield f"{name} does not accept {json.dumps(kwargs)} ({error}); {takes}"
 
 
 def _kind(argument: str) -> str:
     if argument in ("keywords", "forbidden_words"):
         return "a list of strings"
-    if argument.startswith(("num_", "nth_")) or argument.endswith("frequency"):
-        return "a number"
-    return "a string"
+    return COUNT if _counts(argument) else "a string"
+
+
+def _counts(argument: str) -> bool:
+    return argument.startswith(("num_", "nth_")) or argument.endswith("frequency")
 
 
 def _fits(argument: str, value: Any) -> bool:
     kind = _kind(argument)
     if kind == "a list of strings":
         return isinstance(value, list) and all(isinstance(each, str) for each in value)
-    if kind == "a number":
-        return isinstance(value, int | float) and not isinstance(value, bool)
+    if kind == COUNT:  # the official scorer takes 0 for an argument that is not given, and draws one
+        return isinstance(value, int) and not isinstance(value, bool) and value > 0
     return isinstance(value, str)
 
 
 def _given(kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The arguments that are set."""
-    return {name: value for name, value in (kwargs or {}).items() if value is not None}
+    """The arguments that are set, whole counts as integers."""
+    given = {}
+    for name, value in (kwargs or {}).items():
+        if value is None or value != value:  # NaN
+            continue
+        given[name] = int(value) if _counts(name) and isinstance(value, float) and value.is_integer() else value
+    return given

@@ -1,9 +1,10 @@
 """English number words as digits, so that a spoken "nineteen eighty four" is the written "1984".
 
 Read are cardinals ("one hundred and five", "a hundred", "5 million"), ordinals ("twenty first": "21st"), decades
-("nineteen fifties": "1950s"), decimals ("three point one four": "3.14") and years said in two halves ("ten sixty six",
-"nineteen oh five"). Neighbors that make no number together stay apart: "one two three" is "1 2 3". What is ambiguous
-is read as the number: in "a twenty second delay" there is a "22nd", and "ten thirty" is "1030".
+("nineteen fifties": "1950s"), decimals ("three point one four": "3.14"), years said in two halves ("ten sixty six",
+"nineteen oh five") and signs ("minus forty": "-40"). Neighbors that make no number together stay apart: "one two
+three" is "1 2 3". What is ambiguous is read as the number: in "a twenty second delay" there is a "22nd", and "ten
+thirty" is "1030".
 """
 
 import re
@@ -30,7 +31,10 @@ SMALL: dict[str, tuple[int, str]] = {
 """Word -> its value, below 100, and what is written behind the digits."""
 SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 DIGITS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?")
+NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+"""What a number is folded to, and what a text has in digits."""
 OH = ("oh", "o")
+MINUS = ("minus", "negative")
 
 
 class Number(NamedTuple):
@@ -41,15 +45,38 @@ class Number(NamedTuple):
     """Index of the first word behind it."""
 
 
-def fold_numbers(words: Sequence[str]) -> list[str]:
-    """The lower-case words, with digits in place of each run of number words."""
-    folded: list[str] = []
+class Folded(NamedTuple):
+    text: str
+    """A word, or a number in digits."""
+    start: int
+    end: int
+    """The words that it stands for: from index `start` up to, and without, `end`."""
+
+
+def fold_numbers(words: Sequence[str]) -> list[Folded]:
+    """The lower-case words, with digits in place of each run of number words.
+
+    A minus is part of the number that follows it, unless a number comes before: "five minus three" is "5 minus 3".
+    """
+    folded: list[Folded] = []
     start = 0
     while start < len(words):
-        number = _decimal(words, start) or _year(words, start) or _number(words, start)
-        folded.append(f"{number.value:f}{number.suffix}" if number else words[start])
-        start = number.end if number else start + 1
+        minus = words[start] in MINUS and not (folded and NUMBER.fullmatch(folded[-1].text))
+        number = _signless(words, start + 1) if minus and start + 1 < len(words) else None
+        if number and not number.suffix:
+            text, end = f"-{number.value:f}", number.end
+        else:
+            number = _decimal(words, start) or _year(words, start) or _number(words, start)
+            text, end = (f"{number.value:f}{number.suffix}", number.end) if number else (words[start], start + 1)
+        folded.append(Folded(text, start, end))
+        start = end
     return folded
+
+
+def _signless(words: Sequence[str], start: int) -> Number | None:
+    """A number in words or in digits."""
+    number = _decimal(words, start) or _year(words, start) or _number(words, start)
+    return number or (Number(Decimal(words[start]), "", start + 1) if NUMBER.fullmatch(words[start]) else None)
 
 
 def _number(words: Sequence[str], start: int) -> Number | None:

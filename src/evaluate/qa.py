@@ -15,43 +15,12 @@ from functools import lru_cache
 
 import regex
 
-from src.evaluate.number_words import fold_numbers
+from src.evaluate.alternatives import ARTICLES
+from src.evaluate.readings import lattice
+from src.evaluate.spelling import words
 
-ARTICLES = {"a", "an", "the"}
-ACCENTS = re.compile("[\u0300-\u036f]")
-"""Combining marks of Latin, Greek and Cyrillic; those of other scripts change the letter and stay."""
-LETTERS = str.maketrans({
-    **{"ø": "o", "ł": "l", "đ": "d", "ð": "d", "ħ": "h", "ŧ": "t", "ı": "i"}, **{"æ": "ae", "œ": "oe", "þ": "th"},
-})  # fmt: skip
-"""Accented letters that Unicode does not take apart."""
-APOSTROPHES = "'\u2018\u2019\u02bc\u00b4`"
-POSSESSIVE = re.compile(rf"[{APOSTROPHES}]s\b", re.IGNORECASE)
-THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!,?\d)")
-TIME = re.compile(r"(?<!\d)(1\d|20):(?=[0-5]\d(?!\d))")
-"""Hours that are said as a year is: 19:45 is "nineteen forty five"."""
-TOKEN = regex.compile(r"(?<![\d.])\d+\.\d+(?!\.?\d)|[\p{L}\p{N}\p{M}]+")
-"""A decimal number, or a run of letters, digits and marks."""
 DPR_TOKEN = regex.compile(r"([\p{L}\p{N}\p{M}]+)|([^\p{Z}\p{C}])", regex.IGNORECASE | regex.UNICODE | regex.MULTILINE)
 TRIVIAQA_PUNCTUATION = re.compile(r"[!-/:-@\[-`{-~‘’´]")
-
-
-@lru_cache(maxsize=1024)
-def words(text: str) -> tuple[str, ...]:
-    """The normalized words of a text: "Forty-two, ÉCOLE & 1,000" -> ("forty", "two", "ecole", "and", "1000").
-
-    Lower case, accents off, apostrophes dropped, other punctuation to spaces, & and % as words, thousands joined.
-    """
-    text = text.translate(dict.fromkeys(map(ord, APOSTROPHES)))
-    text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
-    text = unicodedata.normalize("NFKC", ACCENTS.sub("", text)).translate(LETTERS)
-    text = THOUSANDS.sub(lambda number: number[0].replace(",", ""), TIME.sub(r"\1", text))
-    return tuple(TOKEN.findall(text.replace("&", " and ").replace("%", " percent ")))
-
-
-@lru_cache(maxsize=1024)
-def tokens(text: str) -> tuple[str, ...]:
-    """The normalized words of a text, number words as digits: "Forty-two, ÉCOLE" -> ("42", "ecole")."""
-    return tuple(fold_numbers(words(text)))
 
 
 @lru_cache(maxsize=1024)
@@ -61,13 +30,13 @@ def dpr_tokens(text: str) -> tuple[str, ...]:
 
 
 def contiguous(prediction: str, answer: str) -> bool:
-    """Whether the answer's `tokens` stand side by side in the prediction, articles that lead the answer left out.
+    """Whether the answer's words stand side by side in the prediction, articles that lead the answer left out.
 
-    This project's own rule, and the default. A possessive ("Einstein's") counts as the word itself, too. Only leading
-    articles are left out: "vitamin a" must not become "vitamin".
+    This project's own rule, and the default. A text has every reading of src/evaluate/readings.py, so that it makes no
+    difference whether it was written or heard; one that both have in common is enough. Only leading articles are left
+    out: "vitamin a" must not become "vitamin".
     """
-    wanted = _without_articles(tokens(answer))
-    return any(_side_by_side(wanted, tokens(reading)) for reading in _readings(prediction))
+    return lattice(prediction).holds(lattice(answer))
 
 
 def has_answer(prediction: str, answer: str) -> bool:
@@ -82,18 +51,20 @@ def has_answer(prediction: str, answer: str) -> bool:
 
 
 def substrings(prediction: str, answer: str) -> bool:
-    """Whether each token of the answer occurs in the prediction, in any order and be it inside a longer word.
+    """Whether each word of the answer occurs in the prediction, in any order and be it inside a longer word.
 
     Several open implementations of spoken question answering look for each token in the lower-cased prediction, and
-    once more with its number words as digits. Here both sides are normalized as for `contiguous`, so that this is the
-    more generous rule in every case.
+    once more with its number words as digits. Here both sides have every reading, as for `contiguous`, so that this is
+    the more generous rule in every case.
     """
-    for reading in _readings(prediction):
-        for split in (words, tokens):
-            wanted, given = _without_articles(split(answer)), " ".join(split(reading))
-            if wanted and all(word in given for word in wanted):
-                return True
-    return False
+    spelled = {word.text for word in words(prediction)}
+    wanted = [word.text for word in words(answer)]
+    while wanted and wanted[0] in ARTICLES and set(wanted) - ARTICLES:
+        del wanted[0]
+    if wanted and all(any(word in one for one in spelled) for word in wanted):
+        return True
+    read = lattice(prediction).vocabulary
+    return lattice(answer).made_of(lambda word: any(word in one for one in read))
 
 
 RULES: dict[str, Callable[[str, str], bool]] = {
@@ -102,11 +73,11 @@ RULES: dict[str, Callable[[str, str], bool]] = {
     "substrings": substrings,
 }
 DESCRIPTIONS = {
-    "contiguous": "An answer counts if its words stand side by side in the prediction, "
-    "apart from case, accents, punctuation, leading articles and the spelling of numbers.",
+    "contiguous": "An answer counts if its words stand side by side in the prediction, apart from case, accents, "
+    "punctuation, leading articles, and how numbers, dates, units, initials and abbreviations are written or said.",
     "has_answer": "An answer counts if DPR's has_answer finds it: its tokens side by side, uncased.",
     "substrings": "An answer counts if each of its words occurs anywhere in the prediction, even inside a longer word, "
-    "with numbers as words or digits.",
+    "however numbers, dates, units, initials and abbreviations are written or said.",
 }
 """One sentence for each rule, for the footer of a table."""
 
@@ -151,18 +122,6 @@ def _aliases(answers: Collection[str]) -> Collection[str]:
     if isinstance(answers, str):  # its letters would be taken for aliases
         raise ValueError(f"answers must be a list of strings, not {answers!r}")
     return answers
-
-
-def _readings(prediction: str) -> tuple[str, ...]:
-    """The prediction, and where it has possessives also without them."""
-    without = POSSESSIVE.sub("", prediction)
-    return (prediction,) if without == prediction else (prediction, without)
-
-
-def _without_articles(wanted: tuple[str, ...]) -> tuple[str, ...]:
-    """Without leading articles, unless there is nothing else: "a" remains."""
-    start = next((i for i, word in enumerate(wanted) if word not in ARTICLES), 0)
-    return wanted[start:]
 
 
 def _side_by_side(wanted: tuple[str, ...], given: tuple[str, ...]) -> bool:

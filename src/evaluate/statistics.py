@@ -89,19 +89,20 @@ def bootstrap(
     BCa (bias-corrected and accelerated): Efron (1987), "Better bootstrap confidence intervals", JASA 82; bias and
     acceleration (from the jackknife) as in Efron & Tibshirani (1993), "An introduction to the bootstrap", section 14.3.
     The order of the clusters does not matter, and the same seed gives the same interval. None with fewer than two
-    clusters. Where all clusters agree it has no width: `wilson` tells more of an accuracy near 0 or 1.
+    clusters that hold something; draws of none of these are passed over. Where all clusters agree it has no width:
+    `wilson` tells more of an accuracy near 0 or 1.
 
     For the difference of two rows on the same examples, `parts` are the differences of their parts.
 
-    Raises ValueError if the two lengths differ or a whole is not above 0.
+    Raises ValueError if the two lengths differ or a whole is below 0.
     """
     import numpy as np
 
     pairs = np.column_stack([np.asarray(parts, dtype=float), np.asarray(wholes, dtype=float)])
-    if not (pairs[:, 1] > 0).all():
-        raise ValueError("each cluster must hold something: a whole is not above 0")
+    if not (pairs[:, 1] >= 0).all():
+        raise ValueError("a whole is below 0, and no cluster can hold less than nothing")
     n = len(pairs)
-    if n < 2:
+    if np.count_nonzero(pairs[:, 1]) < 2:
         return None
     # Drawing n clusters is drawing how often each distinct one comes, which is much less to draw.
     distinct, counts = np.unique(pairs, axis=0, return_counts=True)
@@ -111,14 +112,15 @@ def bootstrap(
     value = total[0] / total[1]
     random = np.random.default_rng(seed)
     rows = max(1, CHUNK // len(distinct))
-    drawn = np.empty(resamples)
+    sums = np.empty((resamples, 2))
     for start in range(0, resamples, rows):
         size = min(rows, resamples - start)
-        sums = random.multinomial(n, counts / n, size=size) @ distinct
-        drawn[start : start + size] = sums[:, 0] / sums[:, 1]
+        sums[start : start + size] = random.multinomial(n, counts / n, size=size) @ distinct
+    sums = sums[sums[:, 1] > 0]
+    drawn = sums[:, 0] / sums[:, 1]
 
     below = (np.mean(drawn < value) + np.mean(drawn <= value)) / 2
-    bias = NORMAL.inv_cdf(min(max(below, 0.5 / resamples), 1 - 0.5 / resamples))
+    bias = NORMAL.inv_cdf(min(max(below, 0.5 / len(drawn)), 1 - 0.5 / len(drawn)))
     without = (total[0] - distinct[:, 0]) / (total[1] - distinct[:, 1])
     deviations = counts @ without / n - without
     squares = counts @ deviations**2

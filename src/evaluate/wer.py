@@ -9,13 +9,13 @@ without that file spellings stay as they are.
 """
 
 import json
-import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from src.evaluate.spelling import APOSTROPHES
 from src.evaluate.statistics import share
 
 NORMALIZATIONS = ("basic", "whisper")
@@ -26,7 +26,7 @@ COUNTS = ("words", *ERRORS.values())
 
 def normalize(text: str) -> str:
     """Lower case, apostrophes dropped, other punctuation to spaces: "It's 5 o'clock!" -> "its 5 oclock"."""
-    text = re.sub("['\u2019]", "", unicodedata.normalize("NFKC", text).casefold())
+    text = unicodedata.normalize("NFKC", text.translate(dict.fromkeys(map(ord, APOSTROPHES)))).casefold()
     kept = (c if unicodedata.category(c)[0] in "LNM" else " " for c in text)
     return " ".join("".join(kept).split())
 
@@ -57,7 +57,8 @@ def per_utterance(
 ) -> list[dict[str, int]]:
     """For each utterance: words (of the reference), substitutions, deletions, insertions, by jiwer's alignment.
 
-    Raises ValueError if a reference has no word, if the numbers of texts differ, or for an unknown normalization.
+    A reference without a word has 0 words, and each word that was heard is an insertion. Raises ValueError if the
+    numbers of texts differ, or for an unknown normalization.
     """
     import jiwer
 
@@ -67,8 +68,6 @@ def per_utterance(
         raise ValueError(f"{len(references)} references and {len(hypotheses)} hypotheses: give as many of each")
     clean = whisper_normalizer(spellings) if normalization == "whisper" else normalize
     references, hypotheses = [[" ".join(clean(text).split()) for text in texts] for texts in (references, hypotheses)]
-    if "" in references:
-        raise ValueError(f"reference {references.index('')} of {len(references)} has no word")
     if not references:
         return []
     output = jiwer.process_words(references, hypotheses)
@@ -88,7 +87,7 @@ def total(counts: Sequence[Mapping[str, int]]) -> dict[str, Any]:
     words, may exceed 1; n = utterances; the sums of the counts; standard_error clustered by utterance
     (see `statistics.share`).
 
-    Raises ValueError if there is no utterance.
+    Raises ValueError if no reference has a word.
     """
     errors = [float(sum(count[kind] for kind in ERRORS.values())) for count in counts]
     value, error = share(errors, [float(count["words"]) for count in counts])

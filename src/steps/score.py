@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 class Score(Step):
     """Score the responses to the tasks (docs/artifacts.md describes the files)."""
 
+    version = 2
     needs = ("numpy", "jiwer", "src.evaluate.score", "src.evaluate.preload")
 
     tasks: tuple[str, ...]

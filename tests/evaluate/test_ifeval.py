@@ -198,6 +198,20 @@ def test_prompts_of_a_file(tmp_path):
     assert loaded == [example((name, kwargs), key=i) for i, (name, kwargs, _, _) in enumerate(EVERY)]
 
 
+def test_what_pandas_makes_of_counts_is_read_as_they_were(tmp_path):
+    """A table with a gap has floats in its columns, and NaN or null for what is not given."""
+    import pandas
+
+    rows = [(name, kwargs) for name, kwargs, _, _ in EVERY]
+    table = pandas.DataFrame([kwargs for _, kwargs in rows]).to_dict("records")
+    assert {type(one["num_words"]) for one in table} == {float}
+    made = [example((name, kwargs), key=i) for i, ((name, _), kwargs) in enumerate(zip(rows, table, strict=True))]
+    loaded = ifeval_prompts.load(write(tmp_path / "prompts.jsonl", *made))
+    assert loaded == [example((name, kwargs), key=i) for i, (name, kwargs) in enumerate(rows)]
+    values = [value for each in loaded for value in each["kwargs"][0].values() if not isinstance(value, str | list)]
+    assert values and {type(value) for value in values} == {int}
+
+
 def test_prompts_of_the_hub(monkeypatch):
     """Arrow fills every argument of every prompt with None, as it does in google/IFEval."""
     import datasets
@@ -246,7 +260,13 @@ def test_source_that_is_nowhere(source):
         (example(("keyword:existence", {})), 'unknown instruction "keyword:existence"; did you mean keywords:ex'),
         (example(("punctuation:no_comma", {"x": 1})), "punctuation:no_comma has no argument x; it takes none"),
         (example(("keywords:existence", {"keywords": "x"})), "keywords of keywords:existence must be a list of str"),
-        (example(("length_constraints:number_words", {"num_words": "3"})), 'must be a number, not "3"'),
+        (example(("length_constraints:number_words", {"num_words": "3"})), 'must be a whole number above 0, not "3"'),
+        (example(("length_constraints:number_words", {"num_words": 0})), "must be a whole number above 0, not 0"),
+        (example(("keywords:frequency", {"frequency": -1})), "frequency of keywords:frequency must be a whole number"),
+        (example(("detectable_format:number_bullet_lists", {"num_bullets": 2.5})), "above 0, not 2.5"),
+        (example(("detectable_format:number_bullet_lists", {"num_bullets": 1e999})), "above 0, not Infinity"),
+        (example(("keywords:letter_frequency", {"let_frequency": True})), "above 0, not true"),
+        (example(("length_constraints:nth_paragraph_first_word", {"nth_paragraph": 0.0})), "above 0, not 0"),
         (example(("length_constraints:number_words", {"relation": "more"})), "'at least'), but more is given"),
         (example(("keywords:frequency", {"keyword": ":("})), 'literally it would be ":\\\\("'),
         (example(("language:response_language", {"language": "xx"})), "must be one of en, es, pt, "),

@@ -166,6 +166,19 @@ def test_one_utterance_has_no_interval(inputs, context, tmp_path):
     assert (score["interval"], score["standard_error"]) == (None, None)
 
 
+def test_references_without_words_are_scored(inputs, context, tmp_path):
+    """One of three adds its insertions; where none has a word, there is no such score, and no error."""
+    file = inputs["responses"] / "responses.jsonl"
+    rows = list(jsonl.read(file))
+    for empty, values in ((["s1"], {"wer/asr": pytest.approx(3 / 5)}), (["s0", "s1", "s2"], {})):
+        changed = [{**row, "reference": "?!"} if row["id"] in empty else row for row in rows]
+        jsonl.write(file, changed)
+        out = scored({**CONFIG, "tasks": ["asr"]}, inputs, context, tmp_path / f"without-{len(empty)}")
+        assert {key: score["value"] for key, score in read(out, "scores.json")["scores"].items()} == values
+        counted = {row["id"]: (row["errors"], row["words_counted"]) for row in jsonl.read(out / "responses.jsonl")}
+        assert counted["s1"] == (2, 0)
+
+
 def test_every_response_has_its_verdict(result, inputs):
     raw = list(jsonl.read(inputs["responses"] / "responses.jsonl"))
     rows = list(jsonl.read(result / "responses.jsonl"))

@@ -137,8 +137,20 @@ def test_bootstrap_at_its_limits():
     assert bootstrap([1.0], [2.0]) is None
     assert bootstrap([2, 2, 2], [4, 4, 4]) == (0.5, 0.5)
     assert bootstrap([1, 2, 3], [2, 4, 6], 100) == pytest.approx((0.5, 0.5))
-    with pytest.raises(ValueError, match="a whole is not above 0"):
-        bootstrap([1, 2], [1, 0])
+    with pytest.raises(ValueError, match="a whole is below 0"):
+        bootstrap([1, 2], [1, -1])
+
+
+def test_clusters_without_a_whole_add_their_parts():
+    """An utterance without words in its reference, in which some were heard; against scipy's BCa."""
+    assert bootstrap([1, 2], [1, 0]) is None and bootstrap([0, 0, 1], [0, 0, 0]) is None
+    parts, wholes = [0, 1, 2, 0, 3, 1, 0, 2, 1, 2], [4, 5, 6, 3, 7, 5, 4, 6, 0, 0]
+    expected = stats.bootstrap(
+        (parts, wholes), lambda a, b, axis: a.sum(axis) / b.sum(axis), paired=True, vectorized=True, rng=0
+    ).confidence_interval
+    assert bootstrap(parts, wholes) == pytest.approx(tuple(expected), abs=0.03)
+    low, high = present(bootstrap([1, 1, 1, 0, 0], [1, 1, 0, 0, 0]))  # now and then a draw holds nothing
+    assert 0 <= low <= 1.5 <= high
 
 
 def test_wilson_covers():

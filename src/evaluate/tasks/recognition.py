@@ -27,6 +27,6 @@ def examples(asking: Asking, sources: Sources) -> list[Row]:
 def score(rows: Sequence[Row], corpus: Path, scoring: Scoring) -> Scored:
     """wer/asr: the errors of the transcripts."""
     transcripts = [" ".join(row["words"].split()) for row in rows]
-    counted, errors = word_errors([row["reference"] for row in rows], transcripts, scoring)
+    counted, errors = word_errors("wer/asr", [row["reference"] for row in rows], transcripts, scoring)
     scored = [{**row, "transcript": t, **counts} for row, t, counts in zip(rows, transcripts, counted, strict=True)]
-    return Scored(scored, {"wer/asr": errors})
+    return Scored(scored, errors)

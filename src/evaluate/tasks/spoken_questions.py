@@ -36,7 +36,8 @@ def score(rows: Sequence[Row], corpus: Path, scoring: Scoring) -> Scored:
     that have all three parts.
     """
     parts = [prompts.parse_sqa(row["text"]) for row in rows]
-    counted, errors = word_errors([row["question"] for row in rows], [part.transcript for part in parts], scoring)
+    transcripts = [part.transcript for part in parts]
+    counted, errors = word_errors("wer/question", [row["question"] for row in rows], transcripts, scoring)
     accepted = answers(rows, corpus)
     s2t = matches([part.text for part in parts], accepted, scoring)
     s2s = matches([row["heard"] for row in rows], accepted, scoring)
@@ -53,7 +54,6 @@ def score(rows: Sequence[Row], corpus: Path, scoring: Scoring) -> Scored:
         }
         for row, right, part, written, heard, counts in zip(rows, accepted, parts, s2t, s2s, counted, strict=True)
     ]
-    scores = by_set(scored, "correct_s2t", "s2t") | by_set(scored, "correct_s2s", "s2s")
-    scores["wer/question"] = errors
+    scores = by_set(scored, "correct_s2t", "s2t") | by_set(scored, "correct_s2s", "s2s") | errors
     scores["form/well_formed"] = share_of([part.well_formed for part in parts])
     return Scored(scored, scores)

@@ -28,5 +28,6 @@ def units(text: str) -> Sequence[int]:
 
 def score(rows: Sequence[Row], corpus: Path, scoring: Scoring) -> Scored:
     """wer/tts: the errors of what the recognizer hears."""
-    counted, errors = word_errors([row["reference"] for row in rows], [row["heard"] for row in rows], scoring)
-    return Scored([{**row, **counts} for row, counts in zip(rows, counted, strict=True)], {"wer/tts": errors})
+    heard = [row["heard"] for row in rows]
+    counted, errors = word_errors("wer/tts", [row["reference"] for row in rows], heard, scoring)
+    return Scored([{**row, **counts} for row, counts in zip(rows, counted, strict=True)], errors)

@@ -76,14 +76,12 @@ def by_set(rows: Sequence[Mapping[str, Any]], verdict: str, name: str) -> dict[s
 
 
 def word_errors(
-    references: Sequence[str], hypotheses: Sequence[str], scoring: Scoring
-) -> tuple[list[dict[str, int]], Score]:
-    """For each utterance {"errors", "words_counted"}, the words being those of the reference; and the score of all.
-
-    Raises ValueError if a reference has no word.
-    """
+    key: str, references: Sequence[str], hypotheses: Sequence[str], scoring: Scoring
+) -> tuple[list[dict[str, int]], dict[str, Score]]:
+    """For each utterance {"errors", "words_counted"}, the words being those of the reference; and, by its key, the
+    score of all. There is no score where no reference has a word."""
     counts = wer.per_utterance(references, hypotheses, scoring.wer_normalization)
     errors = [sum(count[kind] for kind in wer.ERRORS.values()) for count in counts]
     words = [count["words"] for count in counts]
     counted = [{"errors": e, "words_counted": n} for e, n in zip(errors, words, strict=True)]
-    return counted, {**wer.total(counts), "interval": bootstrap(errors, words)}
+    return counted, {key: {**wer.total(counts), "interval": bootstrap(errors, words)}} if any(words) else {}
