@@ -9,7 +9,9 @@ from typing import Any, Literal
 
 from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+import src.settings_files  # noqa: F401  before Hydra's own
 from src import stages
 from src.checks import require
 from src.data.settings import ClosedDomain, PublishedData
@@ -132,7 +134,10 @@ def compose(load: Callable[[list[str]], DictConfig], overrides: Sequence[str]) -
 def cell(composed: DictConfig) -> tuple[Cell, dict[str, Any]]:
     """A composed configuration, checked and typed, and as plain values. Raises ConfigError."""
     bare = OmegaConf.create({key: composed._get_node(key) for key in composed if key != "hydra"})
-    values: Any = OmegaConf.to_container(bare, resolve=True)
+    try:
+        values: Any = OmegaConf.to_container(bare, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from None
     _check_numbers(values, "")
     try:
         for section in ("data", "speech", "model", "train", "replay", "deepspeed"):

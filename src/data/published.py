@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.data import downloads, jsonl, librispeech, magpie, question_sets
+from src.data import downloads, jsonl, librispeech, magpie, question_sets, tables
 from src.data.downloads import Download
 from src.data.draw import draw
 from src.data.librispeech import Utterance
@@ -92,11 +92,14 @@ class Writer:
         self.held |= set(map(magpie.normalized, asked.values()))
         drawn = draw(asked, self.data.most_questions, self.data.seed, name)
         kept: Rows = []
+        unheard: list[str] = []
         for done, row in enumerate(question_sets.load(name, source, path), 1):
             self.context.report(doing=name, done=done, total=len(asked))
-            if row["id"] in drawn:
+            if row["id"] in drawn and "fault" in row:
+                unheard.append(row["fault"])
+            elif row["id"] in drawn:
                 kept.append(question_sets.keep_audio(row, self.out))
-        self.count(f"eval_qa/{name}", len(kept), {"not drawn": len(asked) - len(kept)})
+        self.counts[f"eval_qa/{name}"] = question_sets.counted(len(kept), unheard, len(asked) - len(drawn))
         return kept
 
     def instructions(self) -> None:
@@ -194,7 +197,7 @@ class Writer:
 
 def prompts_file(path: Path) -> Path:
     """The file of IFEval's prompts: the path itself, or what a folder holds. Raises ValueError if that is not one."""
-    files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
+    files = tables.files(path, "*.jsonl") if path.is_dir() else [path]
     if len(files) != 1:
         found = ", ".join(file.name for file in files) or "none"
         raise ValueError(f"{path} must hold one .jsonl file, and there are: {found}")
