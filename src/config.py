@@ -171,6 +171,10 @@ def _check_together(made: Cell, replay: Mapping[str, Any]) -> None:
     require(made.speech.name == wanted, "speech.name", made.speech.name, f"{wanted} with data.name={made.data.name}")
     scratch = made.model.name == "scratch"
     require(not (published and scratch), "model.name", "scratch", "pretrained with data.name=published")
+    if isinstance(made.data, PublishedData) and isinstance(made.speech, PretrainedSpeech) and made.data.units:
+        centroids = made.speech.quantizer.centroids
+        right = "those that the units of data.units were made with"
+        require(centroids is not None, "speech.quantizer.centroids", centroids, right)
     for stage in made.chain:
         pool = stage.replay.pool
         require(not published or pool == "honest", "replay.pool", pool, "honest with data.name=published")

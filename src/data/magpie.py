@@ -67,7 +67,8 @@ def draw(
     held: normalized questions and prompts of the evaluation. progress(rows) is told how many were read.
     Raises ValueError for a file that lacks a column, or if no row is left for a list.
     """
-    spoken, pooled = Lowest(settings.sqa_examples), Lowest(settings.pool_texts + settings.sqa_examples)
+    asked = settings.sqa_examples or 0
+    spoken, pooled = Lowest(asked), Lowest(settings.pool_texts + asked)
     reasons: dict[str, Counter[str]] = {"sqa": Counter(), "pool": Counter()}
     read = passed_sqa = passed_pool = 0
     for instruction, response, category in texts(files, bool(settings.excluded_categories)):
@@ -93,10 +94,10 @@ def draw(
     rest = (json.loads(row) for row in pooled.items())
     pool = [row for row in rest if normalized(row[0]) not in taken][: settings.pool_texts]
     for name, kept, passed in (("sqa", sqa, passed_sqa), ("pool", pool, passed_pool)):
-        if not kept:
+        if not kept and (name == "pool" or asked):
             because = "; ".join(f"{reason}: {count}" for reason, count in reasons[name].items()) or "there are none"
             if passed:
-                because = f"sqa takes {len(sqa)}: lower data.text.sqa_examples={settings.sqa_examples}"
+                because = f"sqa takes {len(sqa)}: lower data.text.sqa_examples={asked}"
             raise ValueError(f"of the {read} rows of {files[0].parent}, none is left for {name} ({because})")
         if passed > len(kept):
             reasons[name]["not drawn, or the same instruction again"] = passed - len(kept)

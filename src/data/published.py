@@ -123,23 +123,25 @@ class Writer:
         def name(file: Path) -> str:
             return downloads.reference(download, file.relative_to(folder).as_posix()) if download else str(file)
 
-        trained, dropped = self._utterances(source.splits, folder, name)
-        drawn = draw((one.id for one in trained), source.examples, seed, "speech")
-        asr = [_row(one) for one in trained if one.id in drawn]
-        self.write("asr", asr)
-        self.count("asr", len(asr), dropped + Counter({"not drawn": len(trained) - len(asr)}))
-        # by the same numbers, so that the spoken ones are the first of those that were drawn
-        spoken = draw(drawn, source.tts_examples, seed, "speech")
-        tts = [row for row in asr if row["id"] in spoken]
-        self.write("tts", tts)
-        self.count("tts", len(tts), {"not drawn": len(asr) - len(tts)})
+        listed: dict[str, Rows] = {}
+        if self.data.units is None:
+            trained, dropped = self._utterances(source.splits, folder, name)
+            drawn = draw((one.id for one in trained), source.examples, seed, "speech")
+            asr = listed["asr"] = [_row(one) for one in trained if one.id in drawn]
+            self.write("asr", asr)
+            self.count("asr", len(asr), dropped + Counter({"not drawn": len(trained) - len(asr)}))
+            # by the same numbers, so that the spoken ones are the first of those that were drawn
+            spoken = draw(drawn, source.tts_examples, seed, "speech")
+            tts = listed["tts"] = [row for row in asr if row["id"] in spoken]
+            self.write("tts", tts)
+            self.count("tts", len(tts), {"not drawn": len(asr) - len(tts)})
         heard, dropped = self._utterances([source.evaluation_split], folder, name)
         drawn = draw((one.id for one in heard), self.data.evaluation_sentences, seed, "evaluation")
-        evaluated = [_row(one) for one in heard if one.id in drawn]
+        evaluated = listed["eval_asr"] = [_row(one) for one in heard if one.id in drawn]
         self.write("eval_asr", evaluated)
         self.count("eval_asr", len(evaluated), dropped + Counter({"not drawn": len(heard) - len(evaluated)}))
-        for listed, rows in (("asr", asr), ("tts", tts), ("eval_asr", evaluated)):
-            self.hours[listed] = round(sum(row["seconds"] for row in rows) / 3600, 4)
+        for each, rows in listed.items():
+            self.hours[each] = round(sum(row["seconds"] for row in rows) / 3600, 4)
 
     def _utterances(
         self, splits: Iterable[str], folder: Path, name: Callable[[Path], str]
@@ -190,7 +192,8 @@ class Writer:
             drawn = magpie.draw(files, source, self.data.seed, self.held, progress)
         except ValueError as error:
             raise ValueError(f"{setting('text')}: {error}") from None
-        for name, rows in (("sqa", drawn.sqa), ("pool", drawn.pool)):
+        lists = {"sqa": drawn.sqa, "pool": drawn.pool} if self.data.units is None else {"pool": drawn.pool}
+        for name, rows in lists.items():
             self.write(name, rows)
             self.count(name, len(rows), drawn.dropped[name])
 
