@@ -120,11 +120,11 @@ def _text(pattern: Any) -> str:
 
 
 def _options(group: str, folders: Sequence[Path]) -> list[str]:
-    """Names of the files of a config group, those in its subfolders with the folder before them, sorted."""
+    """Names of the files of a config group but hidden ones, those in its subfolders with the folder before them,
+    sorted."""
     homes = [folder / group for folder in folders]
-    return sorted(
-        {file.relative_to(home).with_suffix("").as_posix() for home in homes for file in home.rglob("*.yaml")}
-    )
+    files = ((file, home) for home in homes for file in home.rglob("*.yaml") if not file.name.startswith("."))
+    return sorted({file.relative_to(home).with_suffix("").as_posix() for file, home in files})
 
 
 def _further(arguments: Sequence[str]) -> Iterator[Path]:

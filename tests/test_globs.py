@@ -23,7 +23,8 @@ def conf(tmp_path: Path) -> Path:
         file = tmp_path / "conf" / f"{name}.yaml"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("{}")
-    (tmp_path / "conf" / "strategy" / "note.txt").write_text("")
+    for other in ("note.txt", "._a.yaml"):
+        (tmp_path / "conf" / "strategy" / other).write_text("")
     return tmp_path / "conf"
 
 
