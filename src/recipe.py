@@ -23,7 +23,6 @@ from src.grid.row import Row
 from src.grid.step import Step
 from src.grid.typed import typed
 from src.model.settings import ScratchModel, described
-from src.speech.published_settings import EVALUATED as EVALUATED_LISTS
 from src.speech.published_settings import LISTS, PretrainedSpeech
 from src.speech.settings import EVALUATED, FittedSpeech
 from src.stages import SETS, TEXT, Stage, before
@@ -149,7 +148,7 @@ class Recipe:
             quantizer = Kmeans(config=speech.quantizer, corpus=self.corpus, encoder=quantizer)
         ready = self.cell.data.units
         shards: dict[str, Step] = {}
-        for name in LISTS if ready is None else EVALUATED_LISTS:
+        for name in LISTS if ready is None else EVALUATED:
             made = shards_of(name, speech, self.corpus, published, quantizer)
             shards |= {shard.shard_name: shard for shard in made}
         self.units = self.asked_units = Gather(shards=shards)

@@ -17,8 +17,6 @@ SILENCES = ("previous", "drop")
 BACKENDS = ("transformers", "whisper_timestamped")
 LISTS = ("asr", "sqa", "eval_qa", "eval_asr")
 """Lists of the corpus that become units. The examples of synthesis are those of "asr" whose words could be aligned."""
-EVALUATED = ("eval_qa", "eval_asr")
-"""Those of them that models are asked."""
 ALIGNED = ("asr", "sqa")
 """Lists whose words are aligned; in "sqa" those of the answers."""
 SPOKEN = ("sqa", "eval_qa")
