@@ -14,9 +14,10 @@ from src.model.chat import Chat
 from src.model.control_tokens import PlainText
 from src.model.tokenizer import build_tokenizer, extend_with_units
 from src.stages import SETS
-from tests.model.families import FAMILIES, tokenizer_of
+from tests.model.families import tokenizer_of
 
 UNITS = 7
+FAMILIES = ("llama", "qwen2", "mistral", "smollm")
 
 
 def tokenizer(family: str) -> Any:
