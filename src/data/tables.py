@@ -118,7 +118,7 @@ def _readable(file: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ValueError(f"{file} cannot be read: {error.strerror or error}") from None
+        raise ValueError(f"{file}: {error.strerror or error}") from None
 
 
 @contextmanager

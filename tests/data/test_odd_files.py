@@ -236,7 +236,7 @@ TABLES: dict[str, tuple[Make, "list[tuple[str, str]] | str"]] = {
     "nothing in a file": (lambda f: parquet(f, a=GOOD, b=b""), "{folder}/b.parquet is no Parquet file, or not whole"),
     "cut": (lambda f: parquet(f, a=as_bytes(GOOD)[:-9]), "{folder}/a.parquet is no Parquet file, or not whole"),
     "a pointer of Git LFS": (lambda f: parquet(f, a=b"version https://"), "{folder}/a.parquet is no Parquet file"),
-    "a link to nothing": (lambda f: (parquet(f, a=GOOD), linked(f)), "{folder}/b.parquet cannot be read: No such file"),
+    "a link to nothing": (lambda f: (parquet(f, a=GOOD), linked(f)), "{folder}/b.parquet: No such file"),
     "Latin-1": (lambda f: parquet(f, a=table(input=bad_text(), output=["b"])), "{folder}/a.parquet: a text is not"),
     "other columns": (lambda f: parquet(f, a=GOOD, b=table(c=["d"])), "{folder}/b.parquet: column 'input' or"),
 }  # fmt: skip
