@@ -191,7 +191,7 @@ def _rows(
         seen.add(own)
         try:
             answers = aliases(row[settings.answer])
-            heard = _heard(row.get(settings.audio), folder) if audio else {"audio": None}
+            heard: Row = _heard(row.get(settings.audio), folder) if audio else {"audio": None}
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
         if "fault" in heard:

@@ -216,8 +216,14 @@ def bad_text() -> pyarrow.Array:
     )
 
 
-def linked(folder: Path) -> None:
+def linked(folder: Path) -> Path:
     (folder / "b.parquet").symlink_to(folder / "nowhere")
+    return parquet(folder, a=GOOD)
+
+
+def with_folder(folder: Path) -> Path:
+    (folder / "b.parquet").mkdir()
+    return parquet(folder, a=GOOD)
 
 
 GOOD = table(input=["a"], output=["b"])
@@ -232,11 +238,11 @@ TABLES: dict[str, tuple[Make, "list[tuple[str, str]] | str"]] = {
     "categories": (lambda f: parquet(f, a=GOOD.set_column(0, "input", CATEGORIES)), [("a", "b")]),
     "large texts": (lambda f: parquet(f, a=GOOD.set_column(0, "input", LARGE)), [("a", "b")]),
     "macOS's": (lambda f: parquet(f, a=GOOD, **{"._a": b"\x00\x05\x16\x07"}), [("a", "b")]),
-    "a folder of that name": (lambda f: (parquet(f, a=GOOD), (f / "b.parquet").mkdir()), [("a", "b")]),
+    "a folder of that name": (with_folder, [("a", "b")]),
     "nothing in a file": (lambda f: parquet(f, a=GOOD, b=b""), "{folder}/b.parquet is no Parquet file, or not whole"),
     "cut": (lambda f: parquet(f, a=as_bytes(GOOD)[:-9]), "{folder}/a.parquet is no Parquet file, or not whole"),
     "a pointer of Git LFS": (lambda f: parquet(f, a=b"version https://"), "{folder}/a.parquet is no Parquet file"),
-    "a link to nothing": (lambda f: (parquet(f, a=GOOD), linked(f)), "{folder}/b.parquet: No such file"),
+    "a link to nothing": (linked, "{folder}/b.parquet: No such file"),
     "Latin-1": (lambda f: parquet(f, a=table(input=bad_text(), output=["b"])), "{folder}/a.parquet: a text is not"),
     "other columns": (lambda f: parquet(f, a=GOOD, b=table(c=["d"])), "{folder}/b.parquet: column 'input' or"),
 }  # fmt: skip
