@@ -9,7 +9,9 @@ from typing import Any, Literal
 
 from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+import src.settings_files  # noqa: F401  before Hydra's own
 from src import stages
 from src.checks import require
 from src.data.settings import ClosedDomain, PublishedData
@@ -132,7 +134,10 @@ def compose(load: Callable[[list[str]], DictConfig], overrides: Sequence[str]) -
 def cell(composed: DictConfig) -> tuple[Cell, dict[str, Any]]:
     """A composed configuration, checked and typed, and as plain values. Raises ConfigError."""
     bare = OmegaConf.create({key: composed._get_node(key) for key in composed if key != "hydra"})
-    values: Any = OmegaConf.to_container(bare, resolve=True)
+    try:
+        values: Any = OmegaConf.to_container(bare, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}") from None
     _check_numbers(values, "")
     try:
         for section in ("data", "speech", "model", "train", "replay", "deepspeed"):
@@ -166,6 +171,10 @@ def _check_together(made: Cell, replay: Mapping[str, Any]) -> None:
     require(made.speech.name == wanted, "speech.name", made.speech.name, f"{wanted} with data.name={made.data.name}")
     scratch = made.model.name == "scratch"
     require(not (published and scratch), "model.name", "scratch", "pretrained with data.name=published")
+    if isinstance(made.data, PublishedData) and isinstance(made.speech, PretrainedSpeech) and made.data.units:
+        centroids = made.speech.quantizer.centroids
+        right = "those that the units of data.units were made with"
+        require(centroids is not None, "speech.quantizer.centroids", centroids, right)
     for stage in made.chain:
         pool = stage.replay.pool
         require(not published or pool == "honest", "replay.pool", pool, "honest with data.name=published")

@@ -31,7 +31,8 @@ def expand(arguments: Sequence[str], *conf: Path) -> list[str]:
     """The arguments of a command line, with every glob written as the names that it matches, each name once.
 
     conf: folders of the config groups; those of `--config-dir` and `hydra.searchpath` count too. What has no glob stays
-    as it is, character by character. Raises ConfigError for a glob that matches nothing and a range that is empty.
+    as it is, character by character. Raises ConfigError for a glob that matches nothing, a range that is empty, and an
+    interval, which has no values.
     """
     folders = [*conf, *_further(arguments)]
     return [argument if argument.startswith("-") else _expanded(argument, folders) for argument in arguments]
@@ -97,6 +98,8 @@ def _values(call: str, group: str, folders: Sequence[Path], argument: str) -> li
             found, fault = list(override.sweep_string_iterator()), f"{call} is empty; write range(FIRST,BEYOND)"
         except (HydraException, ValueError) as error:
             raise ConfigError(f"{argument}: {call}: {error}") from None
+    elif override.is_interval_sweep():
+        found, fault = [], f"{call} has no values; list them, or write range(FIRST,BEYOND,STEP)"
     else:
         return None
     if not found:
@@ -117,11 +120,11 @@ def _text(pattern: Any) -> str:
 
 
 def _options(group: str, folders: Sequence[Path]) -> list[str]:
-    """Names of the files of a config group, those in its subfolders with the folder before them, sorted."""
+    """Names of the files of a config group but hidden ones, those in its subfolders with the folder before them,
+    sorted."""
     homes = [folder / group for folder in folders]
-    return sorted(
-        {file.relative_to(home).with_suffix("").as_posix() for home in homes for file in home.rglob("*.yaml")}
-    )
+    files = ((file, home) for home in homes for file in home.rglob("*.yaml") if not file.name.startswith("."))
+    return sorted({file.relative_to(home).with_suffix("").as_posix() for file, home in files})
 
 
 def _further(arguments: Sequence[str]) -> Iterator[Path]:

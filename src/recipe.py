@@ -42,6 +42,7 @@ from src.steps.merge import Merge
 from src.steps.pretrained import components
 from src.steps.quantizer import Quantizer
 from src.steps.questions import Questions
+from src.steps.ready import Ready
 from src.steps.recognizer import Recognizer
 from src.steps.score import Score
 from src.steps.train import Train
@@ -145,11 +146,15 @@ class Recipe:
         quantizer: Step = published["encoder"]
         if speech.quantizer.centroids is None:
             quantizer = Kmeans(config=speech.quantizer, corpus=self.corpus, encoder=quantizer)
+        ready = self.cell.data.units
         shards: dict[str, Step] = {}
-        for name in LISTS:
+        for name in LISTS if ready is None else EVALUATED:
             made = shards_of(name, speech, self.corpus, published, quantizer)
             shards |= {shard.shard_name: shard for shard in made}
         self.units = self.asked_units = Gather(shards=shards)
+        if ready is not None:
+            excluded, clusters = self.cell.data.text.excluded_categories, speech.quantizer.clusters
+            self.units = Ready(config=ready, excluded_categories=excluded, clusters=clusters)
 
     def chain(self) -> dict[str, Train]:
         """Stage -> its training, each on top of the one before."""

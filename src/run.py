@@ -16,6 +16,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
+import src.settings_files  # noqa: F401  before Hydra's own
 from src.globs import expand
 from src.grid.errors import ConfigError
 

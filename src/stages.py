@@ -38,7 +38,7 @@ def asr_examples(file: Path, seed: int) -> Iterator[Conversation]:
     repeats = Units.read(file.parent).repeats
     for row in jsonl.read(file):
         heard = prompts.flatten(row["units"], repeats)
-        yield _exchange(prompts.asr(heard, rng.choice(prompts.ASR_INSTRUCTIONS)), row["text"])
+        yield _exchange(prompts.asr(heard, rng.choice(prompts.ASR_INSTRUCTIONS)), prompts.plain(row["text"]))
 
 
 def tts_examples(file: Path, seed: int) -> Iterator[Conversation]:
@@ -59,9 +59,9 @@ def sqa_examples(file: Path, seed: int) -> Iterator[Conversation]:
 
 
 def text_examples(file: Path, seed: int) -> Iterator[Conversation]:
-    """The base model's own text data, as it stands in the file."""
+    """The base model's own text data."""
     for row in jsonl.read(file):
-        yield row["messages"]
+        yield [{**turn, "content": prompts.plain(turn["content"])} for turn in row["messages"]]
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ def conf(tmp_path: Path) -> Path:
         file = tmp_path / "conf" / f"{name}.yaml"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("{}")
-    (tmp_path / "conf" / "strategy" / "note.txt").write_text("")
+    for other in ("note.txt", "._a.yaml"):
+        (tmp_path / "conf" / "strategy" / other).write_text("")
     return tmp_path / "conf"
 
 
@@ -62,7 +63,7 @@ def test_a_glob_is_written_as_the_names_that_it_matches(conf: Path, value: str, 
     ["-m", "--multirun", "--config-dir=glob(*)", "strategy=a", "strategy=a,b", "seed=0,1", "seed=range(0,3)",
      "strategy='glob(*)',b", 'strategy="glob(*)"', "strategy=[a,glob(*)]", "strategy={a: glob(*)}", "~strategy=glob(*)",
      "strategy=glob(", "strategy=glob()", "strategy=nonsense(1),2", "x=int(1)", r"x=glob\(a\)", "x=${oc.env:A,glob(*)}",
-     "x=", "x", "x=interval(0,1)", "x= spaced , out ", "name=a=glob"],
+     "x=", "x", "x= spaced , out ", "name=a=glob"],
 )  # fmt: skip
 def test_what_has_no_glob_stays_character_by_character(conf: Path, argument: str) -> None:
     assert expand([argument], conf) == [argument]
@@ -84,6 +85,8 @@ def test_ranges_may_stand_in_lists(conf: Path) -> None:
         ("seed=7,range(3,3)", "range(3,3) is empty"),
         ("seed=range(0,3,0)", "must not be zero"),
         ("seed=shuffle(range(3,3))", "shuffle(range(3,3)) is empty"),
+        ("seed=interval(0,1)", "interval(0,1) has no values; list them, or write range(FIRST,BEYOND,STEP)"),
+        ("strategy=a,interval(0,1)", "interval(0,1) has no values"),
     ],
 )  # fmt: skip
 def test_a_glob_or_range_of_nothing_is_one_line_that_says_what_there_is(conf: Path, argument: str, said: str) -> None:

@@ -37,7 +37,7 @@ class Lowest:
         elif len(self._items) < self.count:
             heapq.heappush(self._highest_first, -rank)
             self._items[rank] = item
-        elif rank < -self._highest_first[0]:
+        elif self._highest_first and rank < -self._highest_first[0]:
             del self._items[-heapq.heappushpop(self._highest_first, -rank)]
             self._items[rank] = item
 

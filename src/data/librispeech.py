@@ -10,16 +10,15 @@ upper-case alone.
 """
 
 import io
-import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
-import soundfile
+from src.data import tables
 
 THREADS = 16
 """Headers read at once: the files are small and may lie on a network's disk."""
@@ -55,7 +54,7 @@ def parts(folder: Path, split: str, name: Name) -> list[Part]:
     Raises ValueError if the folder does not have the split in any of the layouts, or a file lacks a column.
     """
     root, pattern = find(folder, split)
-    files = sorted(root.glob(pattern))
+    files = tables.files(root, pattern)
     if pattern.endswith(".parquet"):
         return [partial(_from_parquet, file, name) for file in files if _checked(file)]
     if pattern.endswith(".trans.txt"):
@@ -72,8 +71,9 @@ def find(folder: Path, split: str) -> tuple[Path, str]:
     spellings = list(dict.fromkeys((split, split.replace("-", "."), split.replace(".", "-"))))
     for root in _roots(folder):
         for spelling in spellings:
-            for pattern in (*_patterns(spelling, "parquet"), f"{spelling}/{CHAPTERS}", *_patterns(spelling, "jsonl")):
-                if (file := next(root.glob(pattern), None)) and (file.suffix != ".parquet" or _checked(file)):
+            chapters = f"{tables.literal(spelling)}/{CHAPTERS}"
+            for pattern in (*_patterns(spelling, "parquet"), chapters, *_patterns(spelling, "jsonl")):
+                if (found := tables.files(root, pattern)) and (found[0].suffix != ".parquet" or _checked(found[0])):
                     return root, pattern
     dashed, dotted = split.replace(".", "-"), split.replace("-", ".")
     raise ValueError(
@@ -87,7 +87,8 @@ def _roots(folder: Path) -> list[Path]:
 
 
 def _patterns(split: str, suffix: str) -> tuple[str, ...]:
-    return f"{split}.{suffix}", f"{split}-[0-9]*.{suffix}", f"{split}/*.{suffix}"
+    name = tables.literal(split)
+    return f"{name}.{suffix}", f"{name}-[0-9]*.{suffix}", f"{name}/*.{suffix}"
 
 
 def _instead(folder: Path, spellings: Sequence[str]) -> str:
@@ -118,8 +119,10 @@ def read(parts: Sequence[Part], progress: Callable[[int, int], None]) -> Iterato
             yield from found
 
 
-def _utterance(id: str, text: str | None, audio: str, source: Any) -> Utterance:
+def _utterance(id: str, text: str | None, audio: str, source: Path | BinaryIO | None) -> Utterance:
     """`source`: a file or a stream to read the header from; None if there is no audio."""
+    from src.speech.audio import NoAudio, seconds_of
+
     text = " ".join(text.lower().split()) if isinstance(text, str) else ""
     fault, seconds = "", 0.0
     if source is None:
@@ -128,23 +131,22 @@ def _utterance(id: str, text: str | None, audio: str, source: Any) -> Utterance:
         fault = "no transcript"
     else:
         try:
-            header = soundfile.info(source)
-        except (OSError, soundfile.LibsndfileError):
+            seconds = round(length := seconds_of(source), 4)
+        except (OSError, NoAudio):
             fault = "unreadable audio"
         else:
-            seconds = round(header.frames / header.samplerate, 4)
-            fault = "" if header.frames else "empty audio"
+            fault = "" if length else "empty audio"
+    id = id.encode("utf-8", "backslashreplace").decode()  # of a file whose name is not UTF-8
     return Utterance(id, text, audio, seconds, fault)
 
 
 def _from_chapter(chapter: Path, name: Name) -> list[Utterance]:
-    files = sorted(chapter.iterdir())
+    files = tables.files(chapter, "*")
     texts = {}
     for transcript in (file for file in files if file.name.endswith(".trans.txt")):
-        for line in transcript.read_text(encoding="utf-8").splitlines():
-            id, _, text = line.strip().partition(" ")
-            if id:
-                texts[id] = text
+        for number, line in tables.lines(transcript):
+            id, *text = tables.decoded(f"{transcript}, line {number}", line).split(maxsplit=1)
+            texts[id] = text[0] if text else ""
     audio = {file.stem: file for suffix in reversed(AUDIO) for file in files if file.suffix == suffix}
     return [
         _utterance(id, texts.get(id), name(audio[id]) if id in audio else "", audio.get(id))
@@ -155,12 +157,8 @@ def _from_chapter(chapter: Path, name: Name) -> list[Utterance]:
 def _checked(file: Path) -> bool:
     """True. Raises ValueError for a file without the columns."""
     import pyarrow
-    import pyarrow.parquet
 
-    try:
-        columns = pyarrow.parquet.read_schema(file)
-    except pyarrow.ArrowException as error:
-        raise ValueError(f"{file} is no Parquet file: {error}") from None
+    columns = tables.columns(file)
     for column in ("audio", "text"):
         if column not in columns.names:
             raise ValueError(f"{file}: column {column!r} is missing; there are {', '.join(columns.names)}")
@@ -171,23 +169,18 @@ def _checked(file: Path) -> bool:
 
 
 def _from_parquet(file: Path, name: Name) -> list[Utterance]:
-    import pyarrow.parquet
-
     found: list[Utterance] = []
-    with pyarrow.parquet.ParquetFile(file) as table:
-        columns = [column for column in ("audio", "text", "id") if column in table.schema_arrow.names]
-        for batch in table.iter_batches(batch_size=64, columns=columns):
-            for row in batch.to_pylist():
-                content = (row["audio"] or {}).get("bytes")
-                id = str(row.get("id") or f"{file.parent.name}-{file.stem}-{len(found)}")
-                source = io.BytesIO(content) if content else None
-                found.append(_utterance(id, row["text"], f"{name(file)}#{len(found)}", source))
+    columns = [column for column in ("audio", "text", "id") if column in tables.columns(file).names]
+    for _, row in tables.parquet_rows(file, columns):
+        content = (row["audio"] or {}).get("bytes")
+        id = str(row.get("id") or f"{file.parent.name}-{file.stem}-{len(found)}")
+        source = io.BytesIO(content) if content else None
+        found.append(_utterance(id, row["text"], f"{name(file)}#{len(found)}", source))
     return found
 
 
 def _lines(file: Path, name: Name) -> Iterator[Part]:
-    with file.open(encoding="utf-8") as lines:
-        numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    numbered = list(tables.lines(file))
     for start in range(0, len(numbered), LINES):
         yield partial(_from_lines, file, numbered[start : start + LINES], name)
 
@@ -195,13 +188,11 @@ def _lines(file: Path, name: Name) -> Iterator[Part]:
 def _from_lines(file: Path, lines: Sequence[tuple[int, str]], name: Name) -> list[Utterance]:
     found = []
     for number, line in lines:
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{file}, line {number} is no JSON: {error}") from None
+        place = f"{file}, line {number}"
+        row = tables.parsed(place, line)
         for column in ("audio", "text"):
-            if not isinstance(row, dict) or column not in row:
-                raise ValueError(f"{file}, line {number}: {column!r} is missing; a line has audio, text and maybe id")
+            if column not in row:
+                raise ValueError(f"{place}: {column!r} is missing; a line has audio, text and maybe id")
         audio = row["audio"].get("path") if isinstance(row["audio"], dict) else row["audio"]
         source = file.parent / str(audio or "")
         id = str(row.get("id") or f"{file.stem}-{number}")

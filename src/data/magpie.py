@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from src.data import tables
 from src.data.draw import Lowest, rank
 from src.data.settings import TextSource
 
@@ -50,7 +51,7 @@ def find(path: Path) -> list[Path]:
     if path.is_file() and path.suffix in (".parquet", ".jsonl"):
         return [path]
     for pattern in ("data/train-*.parquet", "train*.parquet", "*.parquet", "train*.jsonl", "*.jsonl"):
-        if files := sorted(path.glob(pattern)):
+        if files := tables.files(path, pattern):
             return files
     raise ValueError(
         f"{path} holds no texts: it must be a .parquet or .jsonl file, or a folder with data/train-*.parquet, "
@@ -66,7 +67,8 @@ def draw(
     held: normalized questions and prompts of the evaluation. progress(rows) is told how many were read.
     Raises ValueError for a file that lacks a column, or if no row is left for a list.
     """
-    spoken, pooled = Lowest(settings.sqa_examples), Lowest(settings.pool_texts + settings.sqa_examples)
+    asked = settings.sqa_examples or 0
+    spoken, pooled = Lowest(asked), Lowest(settings.pool_texts + asked)
     reasons: dict[str, Counter[str]] = {"sqa": Counter(), "pool": Counter()}
     read = passed_sqa = passed_pool = 0
     for instruction, response, category in texts(files, bool(settings.excluded_categories)):
@@ -92,10 +94,10 @@ def draw(
     rest = (json.loads(row) for row in pooled.items())
     pool = [row for row in rest if normalized(row[0]) not in taken][: settings.pool_texts]
     for name, kept, passed in (("sqa", sqa, passed_sqa), ("pool", pool, passed_pool)):
-        if not kept:
+        if not kept and (name == "pool" or asked):
             because = "; ".join(f"{reason}: {count}" for reason, count in reasons[name].items()) or "there are none"
             if passed:
-                because = f"sqa takes {len(sqa)}: lower data.text.sqa_examples={settings.sqa_examples}"
+                because = f"sqa takes {len(sqa)}: lower data.text.sqa_examples={asked}"
             raise ValueError(f"of the {read} rows of {files[0].parent}, none is left for {name} ({because})")
         if passed > len(kept):
             reasons[name]["not drawn, or the same instruction again"] = passed - len(kept)
@@ -130,16 +132,9 @@ def _unspoken(instruction: str, response: str, category: str, settings: TextSour
 
 def count(files: Sequence[Path]) -> int:
     """How many rows the files have."""
-    import pyarrow.parquet
-
-    total = 0
-    for file in files:
-        if file.suffix == ".parquet":
-            total += pyarrow.parquet.read_metadata(file).num_rows
-        else:
-            with file.open("rb") as lines:
-                total += sum(1 for _ in lines)
-    return total
+    return sum(
+        tables.row_count(file) if file.suffix == ".parquet" else sum(1 for _ in tables.lines(file)) for file in files
+    )
 
 
 def texts(files: Sequence[Path], categories: bool) -> Iterator[Texts]:
@@ -164,27 +159,11 @@ def _texts(values: Sequence[Any]) -> Texts:
 
 
 def _from_parquet(file: Path, categories: bool) -> Iterator[Texts]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        with pyarrow.parquet.ParquetFile(file) as table:
-            columns = _columns(str(file), table.schema_arrow.names, categories)
-            for batch in table.iter_batches(batch_size=1024, columns=columns):
-                rows = [batch.column(column).to_pylist() for column in columns]
-                yield from map(_texts, zip(*rows, strict=True))
-    except pyarrow.ArrowException as error:
-        raise ValueError(f"{file} is no Parquet file: {error}") from None
+    names = tables.columns(file).names
+    for batch in tables.batches(file, _columns(str(file), names, categories), size=1024):
+        yield from map(_texts, zip(*batch, strict=True))
 
 
 def _from_jsonl(file: Path, categories: bool) -> Iterator[Texts]:
-    with file.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            where = f"{file}, line {number}"
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{where} is no JSON: {error}") from None
-            if not isinstance(row, dict):
-                raise ValueError(f"{where} is no JSON object")
-            yield _texts([row[column] for column in _columns(where, row, categories)])
+    for place, row in tables.json_lines(file):
+        yield _texts([row[column] for column in _columns(place, row, categories)])

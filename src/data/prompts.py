@@ -5,7 +5,8 @@
     TTS    instruction + text          word, its units, word, its units ...
     SQA    units of the question       transcript, blank line, text answer, blank line, interleaved answer
 
-A unit is written `<|17|>`; the tokenizer knows each as one token. The chat template is applied later, by the tokenizer.
+A unit is written `<|17|>`; the tokenizer knows each as one token. Where a text itself has such a thing, it is written
+`< |17|>` in the prompt and stays text. The chat template is applied later, by the tokenizer.
 """
 
 import re
@@ -37,7 +38,7 @@ TTS_INSTRUCTIONS = (
     "produce speech for this sentence:",
 )
 SEPARATOR = "\n\n"
-UNIT = re.compile(r"<\|(\d+)\|>")
+UNIT = re.compile(r"<\|([0-9]+)\|>")
 
 
 def unit_token(unit: int) -> str:
@@ -49,9 +50,19 @@ def unit_text(units: Sequence[int]) -> str:
     return "".join(map(unit_token, units))
 
 
+def apart(name: re.Match[str]) -> str:
+    """The name of a token with a space in it, so that no tokenizer takes it for the token."""
+    return f"{name[0][0]} {name[0][1:]}"
+
+
+def plain(text: str) -> str:
+    """A text as it stands in a prompt: without units."""
+    return UNIT.sub(apart, text)
+
+
 def interleave(words: Sequence[str], units: Sequence[Sequence[int]]) -> str:
     """Each word followed by its own units: "paris<|3|><|9|> rome<|4|>"."""
-    return " ".join(word + unit_text(own) for word, own in zip(words, units, strict=True))
+    return " ".join(plain(word) + unit_text(own) for word, own in zip(words, units, strict=True))
 
 
 def flatten(units: Sequence[Sequence[int]], repeats: bool) -> list[int]:
@@ -71,7 +82,7 @@ def asr(units: Sequence[int], instruction: str) -> str:
 
 
 def tts(text: str, instruction: str) -> str:
-    return f"{instruction} {text}"
+    return f"{instruction} {plain(text)}"
 
 
 def sqa(units: Sequence[int]) -> str:
@@ -79,7 +90,7 @@ def sqa(units: Sequence[int]) -> str:
 
 
 def sqa_response(question: str, answer: str, words: Sequence[str], units: Sequence[Sequence[int]]) -> str:
-    return SEPARATOR.join((question, answer, interleave(words, units)))
+    return SEPARATOR.join((plain(question), plain(answer), interleave(words, units)))
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.data import downloads, jsonl, librispeech, magpie, question_sets
+from src.data import downloads, jsonl, librispeech, magpie, question_sets, tables
 from src.data.downloads import Download
 from src.data.draw import draw
 from src.data.librispeech import Utterance
@@ -92,11 +92,14 @@ class Writer:
         self.held |= set(map(magpie.normalized, asked.values()))
         drawn = draw(asked, self.data.most_questions, self.data.seed, name)
         kept: Rows = []
+        unheard: list[str] = []
         for done, row in enumerate(question_sets.load(name, source, path), 1):
             self.context.report(doing=name, done=done, total=len(asked))
-            if row["id"] in drawn:
+            if row["id"] in drawn and "fault" in row:
+                unheard.append(row["fault"])
+            elif row["id"] in drawn:
                 kept.append(question_sets.keep_audio(row, self.out))
-        self.count(f"eval_qa/{name}", len(kept), {"not drawn": len(asked) - len(kept)})
+        self.counts[f"eval_qa/{name}"] = question_sets.counted(len(kept), unheard, len(asked) - len(drawn))
         return kept
 
     def instructions(self) -> None:
@@ -120,23 +123,25 @@ class Writer:
         def name(file: Path) -> str:
             return downloads.reference(download, file.relative_to(folder).as_posix()) if download else str(file)
 
-        trained, dropped = self._utterances(source.splits, folder, name)
-        drawn = draw((one.id for one in trained), source.examples, seed, "speech")
-        asr = [_row(one) for one in trained if one.id in drawn]
-        self.write("asr", asr)
-        self.count("asr", len(asr), dropped + Counter({"not drawn": len(trained) - len(asr)}))
-        # by the same numbers, so that the spoken ones are the first of those that were drawn
-        spoken = draw(drawn, source.tts_examples, seed, "speech")
-        tts = [row for row in asr if row["id"] in spoken]
-        self.write("tts", tts)
-        self.count("tts", len(tts), {"not drawn": len(asr) - len(tts)})
+        listed: dict[str, Rows] = {}
+        if self.data.units is None:
+            trained, dropped = self._utterances(source.splits, folder, name)
+            drawn = draw((one.id for one in trained), source.examples, seed, "speech")
+            asr = listed["asr"] = [_row(one) for one in trained if one.id in drawn]
+            self.write("asr", asr)
+            self.count("asr", len(asr), dropped + Counter({"not drawn": len(trained) - len(asr)}))
+            # by the same numbers, so that the spoken ones are the first of those that were drawn
+            spoken = draw(drawn, source.tts_examples, seed, "speech")
+            tts = listed["tts"] = [row for row in asr if row["id"] in spoken]
+            self.write("tts", tts)
+            self.count("tts", len(tts), {"not drawn": len(asr) - len(tts)})
         heard, dropped = self._utterances([source.evaluation_split], folder, name)
         drawn = draw((one.id for one in heard), self.data.evaluation_sentences, seed, "evaluation")
-        evaluated = [_row(one) for one in heard if one.id in drawn]
+        evaluated = listed["eval_asr"] = [_row(one) for one in heard if one.id in drawn]
         self.write("eval_asr", evaluated)
         self.count("eval_asr", len(evaluated), dropped + Counter({"not drawn": len(heard) - len(evaluated)}))
-        for listed, rows in (("asr", asr), ("tts", tts), ("eval_asr", evaluated)):
-            self.hours[listed] = round(sum(row["seconds"] for row in rows) / 3600, 4)
+        for each, rows in listed.items():
+            self.hours[each] = round(sum(row["seconds"] for row in rows) / 3600, 4)
 
     def _utterances(
         self, splits: Iterable[str], folder: Path, name: Callable[[Path], str]
@@ -187,14 +192,15 @@ class Writer:
             drawn = magpie.draw(files, source, self.data.seed, self.held, progress)
         except ValueError as error:
             raise ValueError(f"{setting('text')}: {error}") from None
-        for name, rows in (("sqa", drawn.sqa), ("pool", drawn.pool)):
+        lists = {"sqa": drawn.sqa, "pool": drawn.pool} if self.data.units is None else {"pool": drawn.pool}
+        for name, rows in lists.items():
             self.write(name, rows)
             self.count(name, len(rows), drawn.dropped[name])
 
 
 def prompts_file(path: Path) -> Path:
     """The file of IFEval's prompts: the path itself, or what a folder holds. Raises ValueError if that is not one."""
-    files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
+    files = tables.files(path, "*.jsonl") if path.is_dir() else [path]
     if len(files) != 1:
         found = ", ".join(file.name for file in files) or "none"
         raise ValueError(f"{path} must hold one .jsonl file, and there are: {found}")

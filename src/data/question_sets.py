@@ -6,20 +6,15 @@ ever run. Imports nothing heavy: a plan checks local files with it.
 
 import hashlib
 import io
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from src.data import jsonl
+from src.data import tables
 from src.data.settings import QuestionSet
 from src.grid.errors import ConfigError
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
 
 Row = dict[str, Any]
 ID = re.compile(r"[\w.-]+")
@@ -34,22 +29,27 @@ def pinned(sets: Mapping[str, QuestionSet]) -> dict[str, QuestionSet]:
         if one.path is not None:
             try:
                 content = checksum(one, check(name, one))
-            except (ValueError, OSError) as error:
+            except ValueError as error:
                 raise ConfigError(f"data.questions.{name}.path: {str(error).splitlines()[0]}") from None
         found[name] = replace(one, title="", content=content)
     return found
 
 
 def checksum(settings: QuestionSet, files: Iterable[Path]) -> str:
-    """SHA-256 (hex) of the files of a set, and of the audio files that its JSON lines name."""
+    """SHA-256 (hex) of the files of a set, and of the audio files that its JSON lines name. Raises ValueError, which
+    names file and line, for an audio file that cannot be read."""
     digest = hashlib.sha256()
     for file in files:
         digest.update(hashlib.sha256(file.read_bytes()).digest())
         if file.suffix == ".jsonl":
-            for row in jsonl.read(file):
+            for place, row in tables.json_lines(file):
                 audio = _audio_file(row.get(settings.audio))
                 if audio is not None:
-                    digest.update(hashlib.sha256((file.parent / audio).read_bytes()).digest())
+                    try:
+                        content = (file.parent / audio).read_bytes()
+                    except OSError as error:
+                        raise ValueError(f"{place}: {file.parent / audio}: {error.strerror}") from None
+                    digest.update(hashlib.sha256(content).digest())
     return digest.hexdigest()
 
 
@@ -71,12 +71,21 @@ def keep_audio(row: Row, out: Path) -> Row:
     return {**told, "audio": audio}
 
 
+def counted(kept: int, unheard: Sequence[str], not_drawn: int = 0) -> dict[str, Any]:
+    """What a summary says of a set. unheard: why the audio of each row that was left out is unreadable.
+
+    Raises ValueError if that is more than half of them: then something else is wrong than a few files.
+    """
+    if len(unheard) > kept:
+        of = kept + len(unheard)
+        raise ValueError(f"the audio of {len(unheard)} of {of} questions is unreadable, as first of {unheard[0]}")
+    dropped = {"not drawn": not_drawn, "unreadable audio": len(unheard)}
+    return {"kept": kept, "dropped": {reason: count for reason, count in dropped.items() if count}}
+
+
 def check(name: str, settings: QuestionSet, place: Path | None = None) -> list[Path]:
     """The files of a local copy (place: another than settings.path). Raises ValueError, one line, where there are none,
     one lacks a column, or JSON lines are not what they must be; what is in the rows of Parquet, a step finds."""
-    import pyarrow
-    import pyarrow.parquet
-
     files = local_files(place or local_path(settings), settings)
     if files[0].suffix == ".jsonl":
         for _ in _rows(name, settings, _lines(files, settings), None):
@@ -84,12 +93,8 @@ def check(name: str, settings: QuestionSet, place: Path | None = None) -> list[P
         return files
     rows = 0
     for file in files:
-        try:
-            metadata = pyarrow.parquet.read_metadata(file)
-        except pyarrow.ArrowException as error:
-            raise ValueError(f"{file} is no Parquet file: {error}") from None
-        _require(str(file), settings, metadata.schema.to_arrow_schema().names)
-        rows += metadata.num_rows
+        _require(str(file), settings, tables.columns(file).names)
+        rows += tables.row_count(file)
     if not rows:
         raise ValueError(f"{files[0].parent} holds no question")
     return files
@@ -97,7 +102,8 @@ def check(name: str, settings: QuestionSet, place: Path | None = None) -> list[P
 
 def load(name: str, settings: QuestionSet, path: Path, audio: bool = True) -> Iterator[Row]:
     """The rows of a set, one at a time: id, set, question, answers (every alias, the first one first), audio (float32
-    [samples] at 16 kHz; None where there is none, or with audio=False).
+    [samples] at 16 kHz; None where there is none, or with audio=False). A row whose audio is there and cannot be heard
+    has the reason as `fault`.
 
     path: a .parquet or .jsonl file, or a folder with the files of settings.files or such files named after the split;
     the audio of a .jsonl file is a path relative to it. Raises ValueError, on the call or while reading, for what is
@@ -106,7 +112,7 @@ def load(name: str, settings: QuestionSet, path: Path, audio: bool = True) -> It
     files = local_files(path, settings)
     if files[0].suffix == ".jsonl":
         return _rows(name, settings, _lines(files, settings), files[0].parent if audio else None, audio)
-    return _rows(name, settings, _from_parquet(path, settings, files, audio), None, audio)
+    return _rows(name, settings, _from_parquet(files, settings, audio), None, audio)
 
 
 def local_path(settings: QuestionSet) -> Path:
@@ -118,10 +124,10 @@ def local_files(path: Path, settings: QuestionSet) -> list[Path]:
     """The files of a set in `path`: itself, or what a folder holds. Raises ValueError if there are none."""
     if path.is_file() and path.suffix in (".parquet", ".jsonl"):
         return [path]
-    split = settings.split
+    split = tables.literal(settings.split)
     patterns = [pattern for pattern in (settings.files, f"{split}*.parquet", f"{split}*.jsonl") if pattern]
     for pattern in patterns:
-        if files := sorted(path.glob(pattern)):
+        if files := tables.files(path, pattern):
             return files
     raise ValueError(
         f"{path} is no question set: it must be a .parquet or .jsonl file, or a folder with {', '.join(patterns[:-1])} "
@@ -145,32 +151,20 @@ def aliases(answer: Any) -> list[str]:
     return found
 
 
-def _from_parquet(path: Path, settings: QuestionSet, files: list[Path], audio: bool) -> Iterator[tuple[str, Row]]:
-    import datasets
-
-    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # no word to the hub of a user's own files
-    split = settings.split
-    table: Any = datasets.load_dataset("parquet", data_files={split: [*map(str, files)]}, split=split, streaming=True)
-    _require(str(path), settings, table.column_names)
-    hearable = audio and settings.audio in table.column_names
-    columns = [settings.question, settings.answer, *([settings.id] if settings.id else [])]
-    table = table.select_columns([*columns, *([settings.audio] if hearable else [])])
-    if hearable and isinstance(table.features[settings.audio], datasets.Audio):
-        # the encoded bytes: decoding them needs torchcodec there
-        table = table.cast_column(settings.audio, datasets.Audio(decode=False))
-    return ((f"{path}, row {i}", row) for i, row in enumerate(table))
+def _from_parquet(files: list[Path], settings: QuestionSet, audio: bool) -> Iterator[tuple[str, Row]]:
+    for file in files:
+        there = tables.columns(file).names
+        _require(str(file), settings, there)
+        wanted = dict.fromkeys([settings.question, settings.answer, *([settings.id] if settings.id else [])])
+        hearable = audio and settings.audio in there
+        yield from tables.parquet_rows(file, [*wanted, *([settings.audio] if hearable else [])])
 
 
 def _lines(files: list[Path], settings: QuestionSet) -> Iterator[tuple[str, Row]]:
     for file in files:
-        try:
-            for number, row in enumerate(jsonl.read(file), 1):
-                if not isinstance(row, dict):
-                    raise ValueError(f"{file}, line {number} is no JSON object")
-                _require(f"{file}, line {number}", settings, row)
-                yield f"{file}, line {number}", row
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{file} is no JSON lines: {error}") from None
+        for place, row in tables.json_lines(file):
+            _require(place, settings, row)
+            yield place, row
 
 
 def _require(source: str, settings: QuestionSet, columns: Iterable[str]) -> None:
@@ -197,10 +191,12 @@ def _rows(
         seen.add(own)
         try:
             answers = aliases(row[settings.answer])
-            samples = _samples(row.get(settings.audio), folder) if audio else None
-        except (ValueError, OSError, RuntimeError) as error:  # libsndfile's is a RuntimeError
+            heard: Row = _heard(row.get(settings.audio), folder) if audio else {"audio": None}
+        except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
-        yield {"id": f"{name}-{own}", "set": name, "question": question, "answers": answers, "audio": samples}
+        if "fault" in heard:
+            heard["fault"] = f"{where}: {heard['fault']}"
+        yield {"id": f"{name}-{own}", "set": name, "question": question, "answers": answers, **heard}
     if not seen:
         raise ValueError("it holds no question")
 
@@ -211,23 +207,23 @@ def _audio_file(audio: Any) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _samples(audio: Any, folder: Path | None) -> "npt.NDArray[np.float32] | None":
-    """16 kHz mono out of encoded bytes, or of a file in the folder. Several channels are averaged."""
-    import soundfile
+def _heard(audio: Any, folder: Path | None) -> Row:
+    """`audio` of a row, 16 kHz mono out of encoded bytes or a file in the folder, and `fault` if that cannot be heard.
 
-    from src.speech.audio import resample
+    Raises ValueError for what is not there, or of another type.
+    """
+    from src.speech.audio import NoAudio, read_audio
 
     if audio is None:
-        return None
+        return {"audio": None}
     content = audio.get("bytes") if isinstance(audio, Mapping) else audio
-    encoded: Any = None
-    if isinstance(content, bytes):
-        encoded = io.BytesIO(content)
-    elif folder and (file := _audio_file(audio)):
-        encoded = folder / file
-    else:
-        raise ValueError("the audio has neither bytes nor, in a .jsonl file, a path")
-    samples, rate = soundfile.read(encoded, dtype="float32", always_2d=True)
-    if not samples.size:
-        raise ValueError("the audio holds no sample")
-    return resample(samples.mean(axis=1), rate)
+    try:
+        if isinstance(content, bytes):
+            return {"audio": read_audio(io.BytesIO(content))}
+        if folder and (file := _audio_file(audio)):
+            return {"audio": read_audio(folder / file)}
+    except NoAudio as error:
+        return {"audio": None, "fault": str(error)}
+    except OSError as error:
+        raise ValueError(f"{audio} cannot be read: {error}") from None
+    raise ValueError("the audio has neither bytes nor, in a .jsonl file, a path")

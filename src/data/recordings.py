@@ -9,19 +9,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
 
 from src.data import downloads
-from src.speech.audio import resample
+from src.speech.audio import NoAudio, read_audio
 
-ROW = re.compile(r"(?P<file>.+\.parquet)#(?P<row>\d+)")
+ROW = re.compile(r"(?P<file>.+\.parquet)#(?P<row>\d+)", re.DOTALL)
 COLUMN = "audio"
-SYSTEM_ERROR = 2
-"""libsndfile's code for a file that is missing or must not be read."""
-
-
-class NoAudio(ValueError):
-    """What is there is no audio, or not whole."""
 
 
 def read(reference: str, folder: Path) -> npt.NDArray[np.float32]:
@@ -32,18 +25,18 @@ def read(reference: str, folder: Path) -> npt.NDArray[np.float32]:
       hf://datasets/OWNER/NAME@COMMIT/PATH for one in the hub's cache
 
     Rows that are read one after another cost no more than their file: its row group stays in memory. Raises NoAudio if
-    it cannot be decoded or holds no sample, and another ValueError if it is not there.
+    it is no audio (src/speech/audio.py) or its Parquet file is damaged, and another ValueError if it is not there.
     """
+    import pyarrow
+
     row = ROW.fullmatch(reference)
     try:
-        source = encoded(row["file"], int(row["row"]), folder) if row else folder / reference
-        channels, rate = soundfile.read(source, dtype="float32", always_2d=True)
-    except (OSError, soundfile.LibsndfileError) as error:
-        there = isinstance(error, soundfile.LibsndfileError) and error.code != SYSTEM_ERROR
-        raise (NoAudio if there else ValueError)(f"{reference} cannot be read: {error}") from None
-    if not channels.size:
-        raise NoAudio(f"{reference} holds no sample")
-    return resample(channels.mean(axis=1), rate)
+        return read_audio(encoded(row["file"], int(row["row"]), folder) if row else folder / reference)
+    except NoAudio as error:
+        raise NoAudio(f"{reference} cannot be read: {error}") from None
+    except (OSError, pyarrow.ArrowException) as error:
+        damaged = not isinstance(error, OSError) or (row and error.errno is None)
+        raise (NoAudio if damaged else ValueError)(f"{reference} cannot be read: {error}") from None
 
 
 def encoded(file: str, row: int, folder: Path) -> io.BytesIO:

@@ -8,6 +8,7 @@ identity: with a path, `revision` is a free label, to be changed whenever the fi
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from src.checks import positive, require, share
@@ -110,7 +111,6 @@ class SpeechSource:
 
     def __post_init__(self) -> None:
         _source(self)
-        require(len(self.splits) > 0, "splits", list(self.splits), "at least one")
         names = [split.replace(".", "-") for split in (*self.splits, self.evaluation_split)]
         distinct = len(set(names)) == len(names)
         others = "a split that is not among splits, each of which is named once"
@@ -134,7 +134,8 @@ class TextSource:
     max_input_words: int
     max_output_words: int
     """Longest spoken question, and answer."""
-    sqa_examples: int
+    sqa_examples: int | None
+    """Spoken questions, drawn; null: none, where data.units has them."""
     pool_texts: int
     """Texts to replay from. No category is excluded from them: they stand for what the base model knows."""
     pool_max_words: int
@@ -161,6 +162,33 @@ class InstructionSource:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReadySource:
+    """A copy of data sets whose units are done."""
+
+    path: str | None = None
+    """A folder."""
+    revision: str = "local"
+    """A free label, to be changed whenever the files are."""
+
+    def __post_init__(self) -> None:
+        require(self.path is not None, "path", self.path, "a folder with a copy (docs/paper.md says of what)")
+
+    @property
+    def folder(self) -> Path:
+        return Path(str(self.path)).expanduser().absolute()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadyUnits:
+    """Training examples of speech whose units are done (src/data/authors.py)."""
+
+    speech: ReadySource
+    """Recognition and synthesis: ls960_interleaves."""
+    questions: ReadySource
+    """Spoken questions: a folder with each Magpie_rank{R}_chunk{C}_interleaves."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PublishedData:
     """LibriSpeech, Magpie, sets of spoken questions and IFEval, or what a user has in their place."""
 
@@ -176,12 +204,24 @@ class PublishedData:
     ifeval: InstructionSource
     evaluation_sentences: int
     """Utterances of the evaluation split, drawn, for the models' own recognition and synthesis."""
+    units: ReadyUnits | None = None
+    """Training examples in place of those of speech.splits and text.sqa_examples; null: these."""
 
     def __post_init__(self) -> None:
         require(self.name == "published", "name", self.name, "published")
         require(self.seed >= 0, "seed", self.seed, "0 or more")
         require(self.evaluation_sentences >= 1, "evaluation_sentences", self.evaluation_sentences, "1 or more")
         _counts(self, "most_questions")
+        speech, text = self.speech, self.text
+        if self.units is None:
+            require(bool(speech.splits), "speech.splits", [], "at least one split to train on")
+            require(text.sqa_examples is not None, "text.sqa_examples", None, "1 or more")
+        else:
+            right = "{}: data.units has the training examples"
+            require(not speech.splits, "speech.splits", list(speech.splits), right.format([]))
+            for name, value in (("speech.examples", speech.examples), ("speech.tts_examples", speech.tts_examples),
+                                ("text.sqa_examples", text.sqa_examples)):  # fmt: skip
+                require(value is None, name, value, right.format("null"))
         require(bool(self.questions), "questions", dict(self.questions), "one question set or more")
         _names(self.questions)
 

@@ -1,10 +1,11 @@
 """Rows that a user gives, in a JSONL file or as a dataset on the hub, each with its place for messages."""
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from src.data import tables
 
 SHOWN_PROBLEMS = 20
 
@@ -22,24 +23,17 @@ def is_local(source: str | Path) -> bool:
 
 
 def read_rows(path: Path) -> list[tuple[str, dict[str, Any]]]:
-    """(place, row) for each line of a JSONL file, where place is "path:line". Empty lines are skipped.
+    """(place, row) for each line of a JSONL file (src/data/tables.py), where place is "path:line".
 
     Raises ValueError with one line for each line that is not a JSON object, or if there are no rows.
     """
     rows, problems = [], []
-    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+    for number, line in tables.lines(path):
         place = f"{path}:{number}"
-        if not line.strip():
-            continue
         try:
-            row = json.loads(line.decode("utf-8-sig"))
+            rows.append((place, tables.parsed(place, line)))
         except ValueError as error:
-            problems.append(f"{place}: not JSON ({error}): each line must be one JSON object, in UTF-8")
-            continue
-        if isinstance(row, dict):
-            rows.append((place, row))
-        else:
-            problems.append(f"{place}: must be a JSON object, not {json.dumps(row)[:60]}")
+            problems.append(str(error))
     raise_problems(problems)
     if not rows:
         raise ValueError(f"{path}: is empty; each line must be one JSON object")

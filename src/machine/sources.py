@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from src.checks import require
-from src.data import downloads, librispeech, magpie, published, question_sets, settings
+from src.data import authors, downloads, librispeech, magpie, published, question_sets, settings
 from src.evaluate import user_rows
 from src.grid.typed import typed
 from src.speech import centroids, folders
@@ -171,6 +171,8 @@ def _data(data: Mapping[str, Any]) -> list[Source]:
     ]  # fmt: skip
     local: dict[str, Any] = {"speech": made.speech, "text": made.text, "ifeval": made.ifeval}
     local |= {f"questions.{name}": one for name, one in made.questions.items()}
+    if made.units is not None:
+        local |= {"units.speech": made.units.speech, "units.questions": made.units.questions}
     for name, source in local.items():
         if source.path is not None:
             check = partial(_looked_into, name, made)
@@ -185,6 +187,8 @@ def _looked_into(name: str, data: settings.PublishedData, place: Path) -> None:
             librispeech.find(place, split)
     elif name == "text":
         next(magpie.texts(magpie.find(place), bool(data.text.excluded_categories)), None)
+    elif name.startswith("units."):
+        authors.check(name.removeprefix("units."), place, bool(data.text.excluded_categories))
     elif name == "ifeval":
         user_rows.read_rows(published.prompts_file(place))
     else:

@@ -8,6 +8,8 @@ from typing import Any
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from src.model.control_tokens import PlainText
+
 IGNORE = -100
 Message = dict[str, str]
 
@@ -34,6 +36,7 @@ class Chat:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase):
         self.tokenizer = tokenizer
+        self._plain = PlainText(tokenizer)
         marks = ["first-question", "first-answer", "second-question", "second-answer"]
         talk = [{"role": role, "content": mark} for role, mark in zip(["user", "assistant"] * 2, marks, strict=True)]
         try:
@@ -109,10 +112,12 @@ class Chat:
         return Example(ids, labels)
 
     def _content(self, turn: Message) -> str:
-        return turn["content"].strip() if self.strips else turn["content"]
+        content = self._plain(turn["content"])
+        return content.strip() if self.strips else content
 
     def _render(self, talk: Sequence[Message], **options: Any) -> str:
-        return str(self.tokenizer.apply_chat_template(list(talk), tokenize=False, **options))
+        plain = [{**turn, "content": self._plain(turn["content"])} for turn in talk]
+        return str(self.tokenizer.apply_chat_template(plain, tokenize=False, **options))
 
 
 def _common_prefix(a: str, b: str) -> str:

@@ -44,15 +44,17 @@ def join(parts: Sequence[Path], files: Sequence[str], out: Path) -> dict[str, An
 
 
 def join_lists(shards: Mapping[str, Path], out: Path, context: "Context") -> dict[str, Any]:
-    """Write asr, tts, sqa, eval_qa, eval_asr .jsonl, audio/ and units.json.
+    """Write asr, tts, sqa, eval_qa, eval_asr .jsonl, as far as there are shards of them, audio/ and units.json.
 
     shards: artifacts of the shards of each list by name: asr-000, asr-001 .., sqa-000 .., eval_qa-000, eval_asr-000.
     Raises ValueError for shards whose units are not of one kind, and for a list that is left without examples.
     """
     data: dict[str, Any] = {}
     samples: dict[str, int] = {}
-    for done, (name, files) in enumerate(FILES.items()):
-        context.report(done=done, total=len(FILES))
+    there = {shard.rpartition("-")[0] for shard in shards}
+    wanted = {name: files for name, files in FILES.items() if name in there}
+    for done, (name, files) in enumerate(wanted.items()):
+        context.report(done=done, total=len(wanted))
         own = {int(shard.rpartition("-")[2]): shards[shard] for shard in shards if shard.rpartition("-")[0] == name}
         counts = join([own[number] for number in sorted(own)], files, out)
         data |= counts["data"]

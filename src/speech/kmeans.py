@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 
 from src.data import jsonl, recordings
 from src.speech import load
-from src.speech.audio import SAMPLE_RATE
+from src.speech.audio import SAMPLE_RATE, NoAudio
 from src.speech.batches import Finished
 from src.speech.encoder import SpeechEncoder
 from src.speech.nearest import NearestCentroid
@@ -76,7 +76,8 @@ def draw_frames(
 ) -> tuple[npt.NDArray[np.float32], float]:
     """Features [frames, dimensions] to fit to, and the seconds of audio that they were drawn from.
 
-    Of each utterance drawn from asr.jsonl equally many frames, all of one that has fewer.
+    Of each utterance drawn from asr.jsonl equally many frames, all of one that has fewer. What cannot be decoded has
+    none.
     """
     rows = [row["audio"] for row in jsonl.read(corpus / "asr.jsonl")]
     generator = random.Random(f"{settings.seed}-kmeans")
@@ -87,7 +88,7 @@ def draw_frames(
     frames: list[npt.NDArray[np.float32]] = []
     samples = 0
     for start in range(0, count, READ_AT_ONCE):
-        audios = [recordings.read(reference, corpus) for reference in drawn[start : start + READ_AT_ONCE]]
+        audios = [_read(reference, corpus) for reference in drawn[start : start + READ_AT_ONCE]]
         samples += sum(map(len, audios))
         kept: dict[int, npt.NDArray[np.float32]] = {}
         for places, features in encoder.batches(audios):
@@ -98,6 +99,13 @@ def draw_frames(
         frames += [kept[place] for place in sorted(kept)]
         context.report(done=start + len(audios), total=count, hours=round(samples / SAMPLE_RATE / 3600, 3))
     return np.concatenate(frames) if frames else np.zeros((0, encoder.dimensions), np.float32), samples / SAMPLE_RATE
+
+
+def _read(reference: str, corpus: Path) -> npt.NDArray[np.float32]:
+    try:
+        return recordings.read(reference, corpus)
+    except NoAudio:
+        return np.zeros(0, np.float32)
 
 
 @full_names()

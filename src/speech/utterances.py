@@ -22,7 +22,7 @@ from src.data import jsonl, recordings
 from src.data.draw import first_of_each_set
 from src.data.unit_format import Units
 from src.speech import load
-from src.speech.audio import SAMPLE_RATE, Word, write_audio
+from src.speech.audio import SAMPLE_RATE, NoAudio, Word, write_audio
 from src.speech.gather import COUNTS, FILES, join
 from src.speech.kmeans import extract_units
 from src.speech.published_settings import UtterancesConfig
@@ -176,7 +176,7 @@ class Shard:
         part = Part(text, np.zeros(0, np.float32), align=row["id"] in self.to_align)
         try:
             part.audio = recordings.read(row["audio"], self.corpus)
-        except recordings.NoAudio as error:
+        except NoAudio as error:
             part.dropped, self.fault = UNREADABLE, str(error)
         finished([0])
         return part

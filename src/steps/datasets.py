@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 class Datasets(Step):
     """Draw the lists from the sources, and write them."""
 
+    version = 2
+
     config: PublishedData
 
     def run(self, inputs: Inputs, out: Path, context: "Context") -> dict[str, Any]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 class Kmeans(Step):
     """Fit centroids to the encoder's features of utterances of the ASR list."""
 
+    version = 2
     needs = ("torch", "transformers")
     gpu = True
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 class Questions(Step):
     """Add question sets to what a model is asked. Nothing is trained on them, so that no training depends on it."""
 
+    version = 2
+
     sets: Mapping[str, QuestionSet]
     corpus: Step
 

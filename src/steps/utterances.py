@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 class Utterances(Step):
     """Read or speak the utterances of a shard, align their words where the list needs it, and write their units."""
 
+    version = 2
     needs = ("torch", "transformers", "soundfile")
     gpu = True
 

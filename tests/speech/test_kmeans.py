@@ -8,12 +8,15 @@ import torch
 from scipy.spatial.distance import cdist
 from transformers import Wav2Vec2Model
 
+from src.data import jsonl
+from src.speech.audio import write_audio
 from src.speech.centroids import load_centroids
 from src.speech.encoder import load_encoder
-from src.speech.kmeans import extract_units, fit_centroids
+from src.speech.kmeans import draw_frames, extract_units, fit_centroids
 from src.speech.nearest import NearestCentroid
 from src.speech.protocols import Quantizer
-from src.speech.published_settings import EncoderSettings
+from src.speech.published_settings import EncoderSettings, QuantizerSettings
+from tests.contexts import Recorded
 from tests.speech.test_encoder import AUDIOS, LAYER, TINY, hidden_states, named
 from tests.speech.test_encoder import reference as reference
 
@@ -109,3 +112,18 @@ def test_units_of_a_checkpoint_are_those_of_transformers(style: str, reference: 
 
     with pytest.raises(ValueError, match="centroids of 16 dimensions do not fit an encoder of 32"):
         extract_units(encoder, NearestCentroid(fitted[:, :16]), AUDIOS)
+
+
+def test_a_recording_that_cannot_be_decoded_has_no_frames(reference: Wav2Vec2Model, tmp_path: Path) -> None:
+    path = tmp_path / "encoder.pt"
+    torch.save({"model": named(reference.state_dict(), "fairseq")}, path)
+    encoder = load_encoder(EncoderSettings(model=str(path), architecture=TINY, layer=LAYER))
+    write_audio(tmp_path / "good.flac", AUDIOS[0])
+    (tmp_path / "bad.flac").write_bytes(b"no audio")
+    settings = QuantizerSettings(clusters=2, fit_utterances=9, fit_frames=100)
+    found = []
+    for names in (["good"], ["bad", "good"]):
+        jsonl.write(tmp_path / "asr.jsonl", [{"audio": f"{name}.flac"} for name in names])
+        found.append(draw_frames(encoder, tmp_path, settings, Recorded(tmp_path / "work")))
+    (alone, seconds), (beside, same) = found
+    assert len(alone) == 49 and len(beside) == 49 and seconds == same == pytest.approx(1.0)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from src.data import jsonl
+from src.data import jsonl, prompts
 from src.evaluate import ifeval
 from src.evaluate.asking import Asking, Sources
 from src.evaluate.scoring import Scoring
@@ -15,7 +15,7 @@ def examples(asking: Asking, sources: Sources) -> list[Row]:
     """The prompts of the corpus. Raises FileNotFoundError if the checkers lack nltk's data, long before they run."""
     found = list(jsonl.read(sources.corpus / "eval_ifeval.jsonl"))
     ifeval.require_nltk_data(found)
-    return [{"id": row["key"], "prompt": row["prompt"]} for row in found]
+    return [{"id": row["key"], "prompt": prompts.plain(row["prompt"])} for row in found]
 
 
 def score(rows: Sequence[Row], corpus: Path, scoring: Scoring) -> Scored:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from src.data import jsonl
+from src.data import jsonl, prompts
 from src.evaluate.asking import Asking, Sources
 from src.evaluate.scoring import Scoring
 from src.evaluate.tasks.task import Row, Scored, answers, by_set, matches
@@ -12,7 +12,7 @@ from src.evaluate.tasks.task import Row, Scored, answers, by_set, matches
 def examples(asking: Asking, sources: Sources) -> list[Row]:
     """The questions of the corpus."""
     rows = jsonl.read(sources.corpus / "eval_qa.jsonl")
-    return [{"id": row["id"], "set": row["set"], "prompt": row["question"]} for row in rows]
+    return [{"id": row["id"], "set": row["set"], "prompt": prompts.plain(row["question"])} for row in rows]
 
 
 def score(rows: Sequence[Row], corpus: Path, scoring: Scoring) -> Scored:
