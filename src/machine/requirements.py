@@ -21,7 +21,7 @@ from src.machine.disk import Disk, disk
 from src.machine.memory import WHISPER, Answering, Memory
 from src.machine.parameters import Model, describe
 from src.machine.settings import Expected, Gpu
-from src.machine.sizes import Size, sets
+from src.machine.sizes import Size, loss_shares, sets
 from src.machine.training import ELEMENT, Training, training
 from src.model.settings import Adapter
 from src.stages import TEXT
@@ -29,6 +29,7 @@ from src.steps.backbone import Backbone
 from src.steps.generate import Generate
 from src.steps.train import Train
 from src.train.methods import made_of
+from src.train.settings import Average
 
 LEAST_BATCH = 4
 """No remedy asks for a smaller batch of answers than so many of the longest."""
@@ -71,6 +72,11 @@ class Requirement:
         if self.sets is None:
             return None
         return self.step.optimization.epochs * sum(size.tokens for size in self.sets.values())
+
+    @cached_property
+    def loss_shares(self) -> Mapping[Average, Mapping[str, float]]:
+        """`loss_average` -> set -> its share of the loss; empty where a size is not known."""
+        return {} if self.sets is None else loss_shares(self.sets, self.step.optimization)
 
     @property
     def counted(self) -> bool:

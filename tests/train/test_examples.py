@@ -65,7 +65,7 @@ def test_any_labels_come_back_from_any_number_of_files(learned: list[list[bool]]
 
 def test_a_selection_is_its_rows_in_order(tiny_examples: dict[str, Path]) -> None:
     asr, text = Stored(tiny_examples["asr"]), Stored(tiny_examples["text"])
-    chosen = Selection([(asr, [3, 1], Role.CROSS_ENTROPY), (text, [], Role.METHOD), (text, [0, 5, 5], Role.BOTH)])
+    chosen = Selection([(asr, [3, 1], Role.CROSS_ENTROPY), (text, [], Role.METHOD), (text, [0, 5, 5], Role.BOTH)], 999)
     assert list(chosen) == [asr[3], asr[1], text[0], text[5], text[5]]
     assert chosen[-1] == text[5] and chosen[1:3] == [asr[1], text[0]]
     assert chosen.lengths.tolist() == [len(example.ids) for example in chosen]

@@ -14,12 +14,15 @@ from safetensors.torch import load_file
 
 from src.data import jsonl
 from src.data.replay import Replay
+from src.grid.typed import typed
 from src.train.methods import Role
+from src.train.settings import Optimization
 from src.train.stage import choose
 from tests.conftest import TINY_ADAPTER, TINY_OPTIMIZATION
 from tests.train.runner import start
 
 ROOT = Path(__file__).parents[2]
+WHOLE = {"share_of_examples": 1.0, "share_of_loss": 1.0}
 WITHOUT_DROPOUT: dict[str, Any] = {"adapter": {**TINY_ADAPTER, "dropout": 0.0}}
 
 
@@ -175,7 +178,7 @@ def test_the_second_stage_goes_on_and_learns(run: Run) -> None:
     first, _ = run("first")
     longer = {"optimization": {**TINY_OPTIMIZATION, "epochs": 8}}
     second, summary = run("second", config={"stage": "tts", **longer}, previous=first)
-    assert summary["data"] == {"tts": {"kept": 30, "dropped": {}}}
+    assert summary["data"] == {"tts": {"kept": 30, "dropped": {}, **WHOLE}}
     rows = list(jsonl.read(second / "metrics.jsonl"))
     assert rows[-1]["loss"] < rows[0]["loss"]
     before, after = weights(first), weights(second)
@@ -190,10 +193,9 @@ def test_a_loss_that_is_not_finite_stops_the_stage_by_name(run: Run) -> None:
 
 def test_too_long_examples_are_dropped_and_counted(run: Run) -> None:
     _, summary = run("short", config={"optimization": {**TINY_OPTIMIZATION, "max_length": 22}})
-    assert summary["dropped_too_long"] > 0
-    assert summary["examples"] + summary["dropped_too_long"] == 40
-    dropped = {"longer than 22 tokens": summary["dropped_too_long"]}
-    assert summary["data"] == {"asr": {"kept": summary["examples"], "dropped": dropped}}
+    assert 0 < summary["examples"] < 40
+    dropped = {"longer than 22 tokens": 40 - summary["examples"]}
+    assert summary["data"] == {"asr": {"kept": summary["examples"], "dropped": dropped, **WHOLE}}
     last = run.error("none", {"optimization": {**TINY_OPTIMIZATION, "max_length": 5}})
     assert "max_length=5 leaves none of 40 examples" in last
 
@@ -201,16 +203,18 @@ def test_too_long_examples_are_dropped_and_counted(run: Run) -> None:
 def test_replay_mixes_every_earlier_set(run: Run, tiny_examples: dict[str, Path]) -> None:
     replay: dict[str, Any] = {"ratio": 0.5, "text_ratio": 0.1, "basis": "old"}
     earlier = {name: tiny_examples[name] for name in ("tts", "text", "asr")}
-    chosen = choose("sqa", {"sqa": tiny_examples["sqa"]}, earlier, Replay(**replay), seed=0)
-    assert [(name, len(rows)) for name, (_, rows, _) in chosen.items()] == [
+    settings = typed(Optimization, TINY_OPTIMIZATION)
+    chosen = choose("sqa", {"sqa": tiny_examples["sqa"]}, earlier, Replay(**replay), settings)
+    assert [(name, len(part.rows)) for name, part in chosen.items()] == [
         ("sqa", 30), ("text", 30), ("asr", 20), ("tts", 15)
     ]  # fmt: skip
-    assert chosen["sqa"][1] == list(range(30))
-    assert all(len(set(rows)) == len(rows) and max(rows) < len(stored) for stored, rows, _ in chosen.values())
-    assert {role for _, _, role in chosen.values()} == {Role.CROSS_ENTROPY}
+    assert list(chosen["sqa"].rows) == list(range(30))
+    for part in chosen.values():
+        assert len(set(part.rows)) == len(part.rows) and max(part.rows) < len(part.stored)
+        assert part.role == Role.CROSS_ENTROPY
     own, text = {"asr": tiny_examples["asr"]}, {"text": tiny_examples["text"]}
-    first = choose("asr", own, text, Replay(**{**replay, "basis": "current"}), seed=0)
-    assert {name: len(rows) for name, (_, rows, _) in first.items()} == {"asr": 40, "text": 4}
+    first = choose("asr", own, text, Replay(**{**replay, "basis": "current"}), settings)
+    assert {name: len(part.rows) for name, part in first.items()} == {"asr": 40, "text": 4}
     config = {"stage": "sqa", "sets": ["sqa"], "replayed": ["text", "asr", "tts"], "replay": replay}
     _, summary = run("replayed", config=config)
     kept = {name: entry["kept"] for name, entry in summary["data"].items()}
