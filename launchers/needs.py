@@ -90,19 +90,17 @@ def _steps(found: Sequence[Requirement]) -> Table:
 
 def _origins(found: Sequence[Requirement]) -> list[RenderableType]:
     """What each stage trains on, and what each origin has of its examples and, by each average, of its loss."""
-    known = [each for each in found if each.sets and each.loss_shares]
+    known = [(each, each.sets) for each in found if each.sets and each.loss_shares]
     if not known:
         return []
     table = _table("training", "set", "examples", "share", *(f"loss by {average}" for average in AVERAGES))
-    for each in known:
-        for number, (name, size) in enumerate((each.sets or {}).items()):
-            share = size.examples / max(each.examples or 0, 1)
-            of_loss = [each.loss_shares[average][name] for average in AVERAGES]
-            marks = ["*" if average == each.step.optimization.loss_average else "" for average in AVERAGES]
-            table.add_row(
-                "" if number else each.step.name, name, f"{size.examples:,}", _percent(share),
-                *(mark + _percent(part) for mark, part in zip(marks, of_loss, strict=True)),
-            )  # fmt: skip
+    for each, sets in known:
+        every = sum(part.examples for part in sets.values())
+        marks = {average: "*" if average == each.step.optimization.loss_average else "" for average in AVERAGES}
+        for number, (name, part) in enumerate(sets.items()):
+            of_loss = (marks[average] + _percent(each.loss_shares[average][name]) for average in AVERAGES)
+            step = "" if number else each.step.name
+            table.add_row(step, name, f"{part.examples:,}", _percent(part.examples / every), *of_loss)
     told = "* as it is trained (train.loss_average); shares are those of tokens whose losses are equal."
     return [table, Text(told), Text()]
 

@@ -74,9 +74,7 @@ def loss_shares(found: Mapping[str, Size], settings: Optimization) -> dict[Avera
     """
     every = sum(size.examples for size in found.values())
     scale = min(1.0, SIMULATED / max(every, 1))
-    epoch = [
-        (name, *lengths) for name, size in found.items() for lengths in size.spread(round(size.examples * scale))
-    ]
+    epoch = [(name, *lengths) for name, size in found.items() for lengths in size.spread(round(size.examples * scale))]
     if not any(learned for _, _, learned in epoch):
         return {}
     names, tokens, learned = zip(*epoch, strict=True)

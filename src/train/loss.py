@@ -105,9 +105,7 @@ class ResponseLoss(torch.nn.Module):
         return logits
 
 
-def _weighed(
-    loss: Callable[[Any], torch.Tensor], rows: torch.Tensor, weights: Sequence[float] | None
-) -> torch.Tensor:
+def _weighed(loss: Callable[[Any], torch.Tensor], rows: torch.Tensor, weights: Sequence[float] | None) -> torch.Tensor:
     """The loss of all tokens, or that of each example's tokens times its weight, summed.
 
     loss: the summed loss of the tokens at some places. rows: the example of each token.

@@ -15,6 +15,8 @@ from safetensors.torch import load_file
 from src.data import jsonl
 from src.data.replay import Replay
 from src.grid.typed import typed
+from src.model.chat import IGNORE, Example
+from src.train.examples import Writer
 from src.train.methods import Role
 from src.train.settings import Optimization
 from src.train.stage import choose
@@ -219,6 +221,58 @@ def test_replay_mixes_every_earlier_set(run: Run, tiny_examples: dict[str, Path]
     _, summary = run("replayed", config=config)
     kept = {name: entry["kept"] for name, entry in summary["data"].items()}
     assert kept == {"sqa": 30, "text": 30, "asr": 20, "tts": 15} and summary["examples"] == 95
+
+
+def artifact(folder: Path, lengths: list[int]) -> Path:
+    """Examples of these lengths, of which the second half is learned."""
+    folder.mkdir()
+    with Writer(folder) as writer:
+        writer.add([Example([7] * n, [IGNORE] * (n - n // 2) + [7] * (n // 2)) for n in lengths])
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("too_long", "basis", "counts"),
+    [
+        ("drop", "current", {"asr": 6, "text": 3, "tts": 3}),
+        ("drop", "old", {"asr": 6, "text": 5, "tts": 3}),
+        ("cut", "current", {"asr": 8, "text": 4, "tts": 4}),
+        ("cut", "old", {"asr": 8, "text": 10, "tts": 5}),
+    ],
+)
+def test_replay_is_a_share_of_what_is_trained_on(
+    tmp_path: Path, too_long: str, basis: str, counts: dict[str, int]
+) -> None:
+    """Of ten own examples six are short enough, two can be cut, and of two nothing would be left to learn."""
+    asr = artifact(tmp_path / "asr", [10] * 6 + [24, 36] + [44, 60])
+    text = artifact(tmp_path / "text", [50] * 4 + [12] * 10 + [36] * 10)
+    tts = artifact(tmp_path / "tts", [8] * 6 + [24] * 4)
+    settings = typed(Optimization, TINY_OPTIMIZATION | {"max_length": 22, "too_long": too_long})
+    replay = typed(Replay, {"ratio": 0.5, "basis": basis})
+    chosen = choose("asr", {"asr": asr}, {"tts": tts, "text": text}, replay, settings)
+    assert {name: len(part.rows) for name, part in chosen.items()} == counts
+    for part in chosen.values():
+        assert set(part.rows) <= set(part.stored.usable(settings)) and len(set(part.rows)) == len(part.rows)
+    assert [part.dropped for part in chosen.values()] == [10 - counts["asr"], 0, 0]
+    with pytest.raises(ValueError, match=r"^stage asr: max_length=4 leaves none of 10 examples"):
+        choose("asr", {"asr": asr}, {}, None, typed(Optimization, TINY_OPTIMIZATION | {"max_length": 4}))
+
+
+def test_cut_examples_are_trained_on_and_counted(run: Run) -> None:
+    """By ranks, and at ZeRO-3 with LoRA frozen: the first stage's comes out to the bit."""
+    first, _ = run("first")
+    frozen = {"adapter": {**TINY_ADAPTER, "lora_in_later_stages": "frozen"}}
+    cut: dict[str, Any] = {"max_length": 40, "too_long": "cut", "ranks": 2, "loss_average": "ranks"}
+    replay = {"stage": "tts", "replayed": ["text"], "replay": {"ratio": 0.0, "text_ratio": 0.1, "basis": "old"}}
+    second, summary = run("second", 2, frozen | replay | deepspeed(3, **cut), first)
+    told = summary["data"]
+    assert told["tts"]["cut"] > 0 and told["tts"]["kept"] + sum(told["tts"]["dropped"].values()) == 30
+    assert told["text"]["share_of_examples"] == pytest.approx(1 - told["tts"]["share_of_examples"], abs=1e-3)
+    assert told["text"]["share_of_loss"] == pytest.approx(1 - told["tts"]["share_of_loss"], abs=1e-3)
+    lora = Path("adapter") / "adapter_model.safetensors"
+    assert (second / lora).read_bytes() == (first / lora).read_bytes()
+    before, after = (load_file(folder / "full.safetensors") for folder in (first, second))
+    assert not any(torch.equal(before[name], after[name]) for name in before)
 
 
 def test_metrics_are_finite_numbers(run: Run) -> None:
