@@ -48,7 +48,7 @@ def verdict(found: Sequence[Requirement], asked: Sequence[Answers] = ()) -> str:
 def _parameters(each: Requirement) -> str:
     model, layers = each.model, each.step.adapter.full_last_layers
     trained = {
-        "LoRA": model.lora,
+        "LoRA": model.lora_trained,
         "embeddings": model.embeddings,
         "head": model.head,
         f"projections of the last {layers} layers": model.projections,

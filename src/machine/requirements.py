@@ -190,7 +190,7 @@ def requirements(plan: Plan, store: Store, launcher_gpu: Mapping[str, Any] | Non
             Requirement(
                 step=step,
                 cached=cached,
-                model=count(base, step.adapter),
+                model=_trained(step, count(base, step.adapter)),
                 training=training(step.optimization, _has_teacher(step)),
                 gpu=Gpu.of(launcher_gpu, settings["gpu"]),
                 sets=sets(step, expected, store),
@@ -235,6 +235,12 @@ def _on_published_models(plan: Plan, kind: type[Kind]) -> Iterator[tuple[Kind, B
         step = entry.step
         if isinstance(step, kind) and isinstance(step.base, Backbone) and step.base.config.architecture:
             yield step, step.base, entry.cached, rows[name].config
+
+
+def _trained(step: Train, model: Model) -> Model:
+    """The model as a stage trains it: LoRA may be frozen after the first."""
+    frozen = step.previous is not None and step.adapter.lora_in_later_stages == "frozen"
+    return replace(model, lora_frozen=True) if frozen else model
 
 
 def _has_teacher(step: Train) -> bool:

@@ -16,11 +16,12 @@ SHARDS = "utterances"
 
 
 def collect(plan: Plan, manifests: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The counts of each list of each step that is done: {"step", "list", "kept", "dropped", "reasons", "hours", "share"}.
+    """The counts of each list of each step that is done: {"step", "list", "kept", "dropped", "reasons", "hours",
+    "share"}.
 
-    Steps that differ in their seed, say, but not in what they kept and dropped are one line, by their label, with the mean
-    of their shares; those that differ in it are told apart by name. `reasons` has the most frequent one first; `hours`,
-    and `share`, that of the stage's loss, are None where not counted.
+    Steps that differ in their seed, say, but not in what they kept and dropped are one line, by their label, with the
+    mean of their shares; those that differ in it are told apart by name. `reasons` has the most frequent one first;
+    `hours`, and `share`, that of the stage's loss, are None where not counted.
     """
     found: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for name, entry in plan.entries.items():

@@ -147,6 +147,11 @@ def test_each_stage_is_counted_by_its_own_settings(tmp_path: Path) -> None:
     assert drawn(needs["train-tts-replay"])["asr"] == 100 and drawn(needs["train-sqa-replay"])["asr"] == 500
     text = shown(list(needs.values()))
     assert text.count("parameters (138,256 tokens)") == 2
+    frozen = found(tmp_path, "train.adapter.lora_in_later_stages=frozen", strategies=("none",))
+    trained = [each.model.trainable for each in frozen.values()]
+    assert trained == [asr.trainable, asr.trainable - asr.lora, asr.trainable - asr.lora]
+    assert frozen["train-tts"].disk.artifact == frozen["train-asr"].disk.artifact, "LoRA is kept"
+    assert frozen["train-tts"].memory.optimizer < frozen["train-asr"].memory.optimizer
 
 
 def test_what_is_longer_than_a_stage_takes_is_not_trained_on(tmp_path: Path) -> None:
