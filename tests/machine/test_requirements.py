@@ -486,7 +486,7 @@ def test_a_training_step_takes_its_hours_divided_by_its_gpus(tmp_path: Path) -> 
     outputs = [f"outputs={tmp_path / 'outputs'}", "profile=paper", "strategy=none", "plan_only=true"]
     command = [sys.executable, "-m", "src.run", *outputs]
     done = [subprocess.run([*command, *more], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-            for more in ([], ["train.ranks=1", "gpu=null"])]  # fmt: skip
+            for more in ([], ["train.ranks=1", "train.loss_average=examples", "gpu=null"])]  # fmt: skip
     times = [dict(re.findall(r"^train-(\w+)-[0-9a-f]{8} +\d+ +(.+?)  +", out, flags=re.MULTILINE)) for out in done]
     assert times[1] == dict.fromkeys(("asr", "tts", "sqa"), "6 h 48 min")  # the profile's own
     hours = re.findall(r"^train-(\w+)-[0-9a-f]{8} +[\d,]+ +[\d.]+ M +[\d,]+ +([\d.]+) ", done[0], flags=re.MULTILINE)
