@@ -136,10 +136,12 @@ def test_a_later_stage_may_leave_lora_as_it_is(tiny_base: Path, stage: Path, tmp
     with torch.no_grad():
         for parameter in trained.values():
             parameter.add_(0.1)
-    adapter.save(second, tmp_path, stage)
+    later = tmp_path / "later"
+    later.mkdir()
+    adapter.save(second, later, stage)
     lora = Path(adapter.ADAPTER) / adapter.LORA
-    assert (tmp_path / lora).read_bytes() == (stage / lora).read_bytes()
-    before, after = (load_file(folder / adapter.FULL) for folder in (stage, tmp_path))
+    assert (later / lora).read_bytes() == (stage / lora).read_bytes()
+    before, after = (load_file(folder / adapter.FULL) for folder in (stage, later))
     assert before.keys() == after.keys() and not any(torch.equal(before[name], after[name]) for name in before)
 
 
