@@ -470,7 +470,8 @@ def test_the_section_below_the_plan(tmp_path: Path) -> None:
         "projections of the last 5 layers 125,829,120" in text
     )
     for each in needs:
-        (line,) = [line for line in text.splitlines() if line.startswith(each.step.name)]
+        line, origins = [line for line in text.splitlines() if line.startswith(each.step.name)]
+        assert f"{100 * each.loss_shares['tokens'][each.step.stage]:.1f} %" in origins
         assert f"{each.memory.total / GIB:.1f}" in line and f"{each.optimizer_steps:,}" in line
     (table,) = re.findall(r"GiB of one GPU, ZeRO-2 bf16.*?\n\n", text, flags=re.DOTALL)
     assert len(table.strip().splitlines()) == 3  # ASR and TTS are alike
