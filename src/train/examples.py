@@ -191,7 +191,7 @@ class Selection(Lazy):
     origins: np.ndarray
     """The number of the set that each is of, as in `parts`."""
 
-    def __init__(self, parts: Sequence[tuple[Origin, Sequence[int], Role]], longest: int):
+    def __init__(self, parts: Sequence[tuple[Origin, Sequence[int] | np.ndarray, Role]], longest: int):
         sizes = [len(rows) for _, rows, _ in parts]
         taken = [np.asarray(rows, np.int64) for _, rows, _ in parts]
         self.longest = longest

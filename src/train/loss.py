@@ -70,9 +70,13 @@ class ResponseLoss(torch.nn.Module):
         loss = self._cross_entropy(causal, hidden[learned], chosen, targets[learned], rows[learned], weights)
         assert self.method is not None
         method = self.method
-        logits = causal.lm_head(hidden[own]).float() if logits is None else logits[own]
-        parts = logits, targets[own], self._teacher_logits(ids, labels, roles)
-        extra = _weighed(lambda at: method.loss(*(x if x is None else x[at] for x in parts)), rows[own], weights)
+        ours = causal.lm_head(hidden[own]).float() if logits is None else logits[own]
+        theirs, answers = self._teacher_logits(ids, labels, roles), targets[own]
+
+        def of_method(at: Any) -> torch.Tensor:
+            return method.loss(ours[at], answers[at], None if theirs is None else theirs[at])
+
+        extra = _weighed(of_method, rows[own], weights)
         self.method_loss = extra.detach()
         return loss + extra
 

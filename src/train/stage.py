@@ -1,10 +1,12 @@
 """Train one stage of a chain on top of the base model and the stages before it."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from src.data import jsonl
 from src.data.replay import Replay, sample_earlier
@@ -26,7 +28,8 @@ class Part:
     """What a stage is trained on of one set of examples."""
 
     stored: Stored
-    rows: Sequence[int]
+    rows: np.ndarray
+    """Places in it, of those that are trained on."""
     role: Role
     dropped: int = 0
     """Examples of the stage's own that it cannot use. Replay draws from those that it can."""

@@ -31,8 +31,8 @@ def mean(batch: list[list[float]], ranks: int, average: Average) -> float:
         return fmean(loss for example in batch for loss in example)
     if average == "examples":
         return fmean(fmean(example) for example in batch if example)
-    shares = ([loss for example in batch[rank::ranks] for loss in example] for rank in range(ranks))
-    return fmean(fmean(share) for share in shares if share)
+    of_ranks = ([loss for example in batch[rank::ranks] for loss in example] for rank in range(ranks))
+    return fmean(fmean(own) for own in of_ranks if own)
 
 
 @given(st.lists(losses, min_size=1, max_size=9).filter(any), st.integers(1, 4), st.sampled_from(AVERAGES))
@@ -94,7 +94,7 @@ def test_weights_are_of_the_examples_with_a_method_too(
         return total
 
     for with_method in (False, True):
-        loss = ResponseLoss(model, fused, *(method, teacher) if with_method else ())
+        loss = ResponseLoss(model, fused, method if with_method else None, teacher if with_method else None)
         found = loss(ids, labels, roles if with_method else None, weights)
         wanted = by_hand(with_method)
         torch.testing.assert_close(found, wanted)
