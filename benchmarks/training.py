@@ -24,7 +24,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArgumen
 
 from src.grid.context import Context
 from src.model.chat import IGNORE, Example
+from src.train.examples import Held, Selection
 from src.train.loop import train
+from src.train.methods import Role
 from src.train.settings import Optimization
 
 VOCABULARY = 640
@@ -59,7 +61,8 @@ def ours(data: list[Example], batch_size: int, work: Path) -> float:
     )  # fmt: skip
     context = Context(work, "benchmark", silent=True)
     start = time.perf_counter()
-    train(model(), data, settings, "benchmark", context)
+    chosen = Selection([(Held(data), range(len(data)), Role.CROSS_ENTROPY)], settings.max_length)
+    train(model(), chosen, settings, "benchmark", context)
     return time.perf_counter() - start
 
 

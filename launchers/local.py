@@ -36,6 +36,7 @@ from src.machine.refusals import refusal
 from src.machine.requirements import answers, requirements
 from src.machine.software import packages_asked_for
 from src.report.stream import streamed
+from src.steps.train import Train
 
 Process = ForkServerProcess | SpawnProcess
 
@@ -88,7 +89,9 @@ class LocalLauncher(GridLauncher):
                     "cluster (another hydra/launcher), or compute it without (hydra.launcher.gpus=0)")  # fmt: skip
         most, count = max(step.ranks for step in wide), len(self.devices)
         if most > count:
-            return f"train.ranks={most}: there are {count} GPUs here, and each rank needs one: set train.ranks={count}"
+            line = f"train.ranks={most}: there are {count} GPUs here, and each rank needs one: set train.ranks={count}"
+            by_ranks = any(isinstance(step, Train) and step.optimization.loss_average == "ranks" for step in wide)
+            return line + (" train.loss_average=examples, which is the same on any number" if by_ranks else "")
         sizes = [(device.memory_gb, device.name) for device in visible()[:count] if device.memory_gb is not None]
         if not sizes:
             return None

@@ -11,6 +11,7 @@ from launchers.view import duration, size
 from src.machine.hours import UTILIZATION
 from src.machine.memory import GIB, Answering, Memory
 from src.machine.requirements import Answers, Requirement
+from src.train.settings import AVERAGES
 
 
 def needs_table(found: Sequence[Requirement], asked: Sequence[Answers] = ()) -> RenderableType:
@@ -20,7 +21,7 @@ def needs_table(found: Sequence[Requirement], asked: Sequence[Answers] = ()) -> 
     if found:
         models = {each.model: each for each in found}
         parts += [Text(_parameters(each)) for each in models.values()]
-        parts += [Text(), _steps(found), Text(), _memory(found), Text()]
+        parts += [Text(), _steps(found), Text(), *_origins(found), _memory(found), Text()]
     if asked:
         parts += [_answers(asked), Text()]
     parts += [Text(line) for line in _assumptions(found)] if found else []
@@ -47,7 +48,7 @@ def verdict(found: Sequence[Requirement], asked: Sequence[Answers] = ()) -> str:
 def _parameters(each: Requirement) -> str:
     model, layers = each.model, each.step.adapter.full_last_layers
     trained = {
-        "LoRA": model.lora,
+        "LoRA": model.lora_trained,
         "embeddings": model.embeddings,
         "head": model.head,
         f"projections of the last {layers} layers": model.projections,
@@ -85,6 +86,27 @@ def _steps(found: Sequence[Requirement]) -> Table:
     if len(found) > 1 and None not in total:
         table.add_row("together", "", "", "", f"{sum(hours for hours in total if hours):,.1f}")
     return table
+
+
+def _origins(found: Sequence[Requirement]) -> list[RenderableType]:
+    """What each stage trains on, and what each origin has of its examples and, by each average, of its loss."""
+    known = [(each, each.sets) for each in found if each.sets and each.loss_shares]
+    if not known:
+        return []
+    table = _table("training", "set", "examples", "share", *(f"loss by {average}" for average in AVERAGES))
+    for each, sets in known:
+        every = sum(part.examples for part in sets.values())
+        marks = {average: "*" if average == each.step.optimization.loss_average else "" for average in AVERAGES}
+        for number, (name, part) in enumerate(sets.items()):
+            of_loss = (marks[average] + _percent(each.loss_shares[average][name]) for average in AVERAGES)
+            step = "" if number else each.step.name
+            table.add_row(step, name, f"{part.examples:,}", _percent(part.examples / every), *of_loss)
+    told = "* as it is trained (train.loss_average); shares are those of tokens whose losses are equal."
+    return [table, Text(told), Text()]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
 
 
 def _millions(tokens: float) -> str:

@@ -129,6 +129,10 @@ def chain(train: Mapping[str, Any], replay: Mapping[str, Any], common: Mapping[s
                 replay=_with_own(Replay, replay, own_replay, f"{where}.replay", "replay"),
             )
         )
+        later = made[-1].adapter.lora_in_later_stages
+        learning = not place or later == "trained" or made[-1].adapter.in_full
+        right = f"trained, for {made[-1].name} has no modules that are trained in full"
+        require(bool(learning), "train.adapter.lora_in_later_stages", later, right)
         for setting in ("r", "alpha", "target_modules"):
             first, value = getattr(made[0].adapter, setting), getattr(made[-1].adapter, setting)
             right = f"{first!r}, as in {made[0].name}: one adapter goes on being trained through the chain"

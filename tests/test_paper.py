@@ -27,8 +27,8 @@ SENTENCES = [f"the {a} stone is {b}" for a, b in zip(NUMBERS, (*NUMBERS[5:], *NU
 UNSEEN = ["one stone is seven", "the five is three", "two is eleven"]
 MAGPIE = [magpie_row(f"What color is stone {name}?", f"Stone {name} is grey.") for name in NUMBERS]
 SIZES = [
-    "train.ranks=1", "train.adapter.r=4", "train.adapter.full_last_layers=1", "train.lr=0.001",
-    "train.micro_batch_size=2", "train.stages.asr.max_length=700", "train.stages.tts.max_length=700",
+    "train.ranks=1", "train.loss_average=examples", "train.adapter.r=4", "train.adapter.full_last_layers=1",
+    "train.lr=0.001", "train.micro_batch_size=2", "train.stages.asr.max_length=700", "train.stages.tts.max_length=700",
     "train.stages.sqa.max_length=700", "data.text.sqa_examples=5", "data.text.pool_texts=6", "evaluate.listen=1",
     "evaluate.max_new_tokens={t2t: 6, ifeval: 8, sqa: 40, asr: 8, tts: 30}", "evaluate.asr_examples=2",
     "evaluate.tts_examples=2", "evaluate.batch_tokens=4096", "replay.ratio=0.5", "replay.text_ratio=0.8",

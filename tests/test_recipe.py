@@ -353,6 +353,11 @@ def test_a_stage_has_settings_of_its_own() -> None:
         (["+train.stages.asr.epoch=3"], "train.stages.asr.epoch is no setting; did you mean epochs"),
         (["+train.l2=3"], "train.l2 is no setting"),
         (["+train.stages.asr.replay.ratio=2"], "train.stages.asr.replay.ratio is 2.0; it must be at most 1"),
+        (["train.loss_average=ranks"], "train.loss_average is 'ranks'; it must be tokens or examples with ranks=1"),
+        (
+            ["method=freeze_embeddings", "train.adapter.lora_in_later_stages=frozen"],
+            "train.adapter.lora_in_later_stages is 'frozen'; it must be trained, for tts has no modules that are",
+        ),
         (["strategy=merge_ties", "train.chain=[asr,sqa]"], "merge.models is 'tts'; it must be out of base, asr, sqa"),
     ],
 )

@@ -30,7 +30,7 @@ def disk(model: Model, training: Training, merged_element: int = 4) -> Disk:
     weights = model.trainable if training.zero_stage < 3 else 0
     return Disk(
         checkpoint=weights * e + states,
-        artifact=model.trainable * e,
+        artifact=(model.trainable - model.lora_trained + model.lora) * e,
         model=model.total * e,
         merged=model.changed * merged_element,
     )

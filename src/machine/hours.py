@@ -24,7 +24,7 @@ def flops_per_token(model: Model, training: Training) -> int:
     """
     attention = 4 * model.layers * model.queries * training.length
     forward = 2 * (model.body + model.lora) + attention
-    backward = 2 * (model.body + model.body_in_full) + 4 * model.lora + 2 * attention
+    backward = 2 * (model.body + model.body_in_full + model.lora + model.lora_trained) + 2 * attention
     head = (6 if model.head_trained else 4) * model.vocabulary * model.hidden
     again = forward - 2 * model.layers * model.intermediate * model.hidden if training.gradient_checkpointing else 0
     return forward + backward + again + round(head * training.labelled)

@@ -54,11 +54,18 @@ class Model:
     dropout: float
     full_inputs: int
     """Width of the inputs of the linear layers of the body that are trained in full, over all layers."""
+    lora_frozen: bool = False
+    """Whether LoRA is there, and not trained."""
 
     @property
     def trainable(self) -> int:
         """All parameters that are trained."""
-        return self.lora + self.embeddings + self.head + self.projections
+        return self.lora_trained + self.embeddings + self.head + self.projections
+
+    @property
+    def lora_trained(self) -> int:
+        """Trained parameters of LoRA."""
+        return 0 if self.lora_frozen else self.lora
 
     @property
     def all(self) -> int:

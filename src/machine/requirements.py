@@ -21,7 +21,7 @@ from src.machine.disk import Disk, disk
 from src.machine.memory import WHISPER, Answering, Memory
 from src.machine.parameters import Model, describe
 from src.machine.settings import Expected, Gpu
-from src.machine.sizes import Size, sets
+from src.machine.sizes import Size, loss_shares, sets
 from src.machine.training import ELEMENT, Training, training
 from src.model.settings import Adapter
 from src.stages import TEXT
@@ -29,6 +29,7 @@ from src.steps.backbone import Backbone
 from src.steps.generate import Generate
 from src.steps.train import Train
 from src.train.methods import made_of
+from src.train.settings import Average
 
 LEAST_BATCH = 4
 """No remedy asks for a smaller batch of answers than so many of the longest."""
@@ -71,6 +72,11 @@ class Requirement:
         if self.sets is None:
             return None
         return self.step.optimization.epochs * sum(size.tokens for size in self.sets.values())
+
+    @cached_property
+    def loss_shares(self) -> Mapping[Average, Mapping[str, float]]:
+        """`loss_average` -> set -> its share of the loss; empty where a size is not known."""
+        return {} if self.sets is None else loss_shares(self.sets, self.step.optimization)
 
     @property
     def counted(self) -> bool:
@@ -184,7 +190,7 @@ def requirements(plan: Plan, store: Store, launcher_gpu: Mapping[str, Any] | Non
             Requirement(
                 step=step,
                 cached=cached,
-                model=count(base, step.adapter),
+                model=_trained(step, count(base, step.adapter)),
                 training=training(step.optimization, _has_teacher(step)),
                 gpu=Gpu.of(launcher_gpu, settings["gpu"]),
                 sets=sets(step, expected, store),
@@ -229,6 +235,12 @@ def _on_published_models(plan: Plan, kind: type[Kind]) -> Iterator[tuple[Kind, B
         step = entry.step
         if isinstance(step, kind) and isinstance(step.base, Backbone) and step.base.config.architecture:
             yield step, step.base, entry.cached, rows[name].config
+
+
+def _trained(step: Train, model: Model) -> Model:
+    """The model as a stage trains it: LoRA may be frozen after the first."""
+    frozen = step.previous is not None and step.adapter.lora_in_later_stages == "frozen"
+    return replace(model, lora_frozen=True) if frozen else model
 
 
 def _has_teacher(step: Train) -> bool:

@@ -63,8 +63,11 @@ class Expected:
     lengths: tuple[float, ...]
     """Tokens of the shortest, and so on in equal steps up to the longest: of ten parts with as many examples each, say,
     eleven numbers. Within a part they are taken to be evenly spread."""
+    learned: float
+    """The share of an example's tokens that is learned: its response, which stands at the end."""
 
     def __post_init__(self) -> None:
         positive(self, "examples")
+        require(0 < self.learned <= 1, "learned", self.learned, "above 0 and at most 1")
         ascending = len(self.lengths) > 1 and self.lengths[0] > 0 and sorted(self.lengths) == list(self.lengths)
         require(ascending, "lengths", list(self.lengths), "two or more numbers above 0, none below the last")

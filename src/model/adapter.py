@@ -70,9 +70,12 @@ def trainable(
     full = [name for name, _ in peft.named_parameters() if "lora_" not in name and is_full(name, layers, config)]
     for name in full:
         peft.get_parameter(name).requires_grad_(True)
-    wanted = [*config.full_modules, *(config.full_projections if config.full_last_layers else ())]
-    if wanted and not full:
-        raise ValueError(f"none of {', '.join(wanted)} is a module of the base model")
+    if previous is not None and config.lora_in_later_stages == "frozen":
+        for name, parameter in peft.named_parameters():
+            if "lora_" in name:
+                parameter.requires_grad_(False)
+    if config.in_full and not full:
+        raise ValueError(f"none of {', '.join(config.in_full)} is a module of the base model")
     return peft
 
 
@@ -96,7 +99,7 @@ def overlay(model: PreTrainedModel, stage: Path) -> None:
 def save(peft: PeftModel, out: Path, previous: Path | None = None) -> None:
     """Write `adapter/` (PEFT's format, LoRA alone) and `full.safetensors` (base names; empty with LoRA alone).
 
-    previous: the stage before, whose full modules are kept where this stage has not trained them further.
+    previous: the stage before. What this stage has not trained further, of full modules and of LoRA, is kept from it.
     """
     full = {} if previous is None else load_file(previous / FULL)
     full |= {
@@ -108,10 +111,11 @@ def save(peft: PeftModel, out: Path, previous: Path | None = None) -> None:
     config: Any = peft.peft_config["default"]
     config.base_model_name_or_path = None  # a path of this machine, else
     config.inference_mode = True
-    lora = {
+    lora = {} if previous is None else load_file(previous / ADAPTER / LORA)
+    lora |= {
         name.replace(".default", ""): parameter.detach().contiguous()
         for name, parameter in peft.named_parameters()
-        if "lora_" in name
+        if parameter.requires_grad and "lora_" in name
     }
     (out / ADAPTER).mkdir(exist_ok=True)
     save_file(lora, out / ADAPTER / LORA, metadata={"format": "pt"})

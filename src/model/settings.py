@@ -107,6 +107,9 @@ class Adapter:
     full_projections: tuple[str, ...]
     full_last_layers: int
     """How many of the last layers have their `full_projections` trained in full."""
+    lora_in_later_stages: Literal["trained", "frozen"] = "trained"
+    """frozen: stages after the first train their full modules alone. So does PEFT 0.15 with an adapter that is loaded
+    without `is_trainable`."""
 
     def __post_init__(self) -> None:
         positive(self, "r", "alpha")
@@ -115,3 +118,8 @@ class Adapter:
             for name in getattr(self, setting):
                 require(name in PROJECTIONS, setting, name, "out of " + ", ".join(PROJECTIONS))
         require(self.full_last_layers >= 0, "full_last_layers", self.full_last_layers, "at least 0")
+
+    @property
+    def in_full(self) -> tuple[str, ...]:
+        """The names of modules that are trained in full, wherever they stand or in the last layers."""
+        return (*self.full_modules, *(self.full_projections if self.full_last_layers else ()))

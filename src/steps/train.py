@@ -72,7 +72,7 @@ class Train(Step):
         text, fisher = (inputs[step] if step else None for step in (self.text, self.fisher))
         own = {name: inputs[step] for name, step in self.examples.items()}
         earlier = {name: inputs[step] for name, step in self.replayed.items()}
-        chosen = choose(self.stage, own, earlier, self.replay, self.optimization.seed, method, text)
+        chosen = choose(self.stage, own, earlier, self.replay, self.optimization, method, text)
         previous, base = inputs[self.previous] if self.previous else None, inputs[self.base]
         settings = self.adapter, self.optimization
         return train_stage(self.stage, chosen, base, previous, *settings, out, context, method, fisher)

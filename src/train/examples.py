@@ -22,6 +22,7 @@ from src.grid.context import Context
 from src.model.chat import IGNORE, Chat, Example
 from src.stages import Conversation
 from src.train.methods import Role
+from src.train.settings import Optimization
 
 CHUNK = 2048
 """Conversations that are tokenized, written and found together."""
@@ -117,7 +118,38 @@ class Lazy(Sequence[Example]):
         return self.one(range(len(self))[i])
 
 
-class Stored(Lazy):
+class Origin(Lazy):
+    """Examples of one origin, whatever their lengths."""
+
+    @abstractmethod
+    def learned(self, longest: int) -> np.ndarray:
+        """How many of the first `longest` tokens of each are learned; never the first one, which nothing predicts."""
+
+    def usable(self, settings: Optimization) -> np.ndarray:
+        """The places of those that a training with these settings takes, ascending: by `too_long` those that are not
+        longer than `max_length`, or those in which something is left to learn when they are cut there."""
+        taken = self.learned(settings.max_length) > 0
+        if settings.too_long == "drop":
+            taken &= self.lengths <= settings.max_length
+        return np.flatnonzero(taken)
+
+
+class Held(Origin):
+    """Examples in memory."""
+
+    def __init__(self, examples: Sequence[Example]):
+        self._examples = examples
+        self.lengths = np.array([len(example.ids) for example in examples], np.int64)
+
+    def learned(self, longest: int) -> np.ndarray:
+        counts = [sum(label != IGNORE for label in example.labels[1:longest]) for example in self._examples]
+        return np.array(counts, np.int64)
+
+    def one(self, i: int) -> Example:
+        return self._examples[i]
+
+
+class Stored(Origin):
     """The examples of an artifact. Only the lengths and what is asked for are read from disk."""
 
     def __init__(self, folder: Path):
@@ -128,6 +160,15 @@ class Stored(Lazy):
         self.lengths = table["length"].to_numpy()
         self._ids, self._spans = table["ids"].chunks, table["spans"].chunks
         self._ends = list(itertools.accumulate(len(chunk) for chunk in self._ids))
+
+    def learned(self, longest: int) -> np.ndarray:
+        counts = []
+        for chunk in self._spans:
+            spans = np.diff(chunk.offsets.to_numpy()) // 2
+            begins, ends = chunk.flatten().to_numpy().reshape(-1, 2).clip(1, longest).T
+            rows = np.repeat(np.arange(len(chunk)), spans)
+            counts.append(np.bincount(rows, weights=ends - begins, minlength=len(chunk)).astype(np.int64))
+        return np.concatenate(counts)
 
     def one(self, i: int) -> Example:
         chunk = bisect_right(self._ends, i)
@@ -141,21 +182,31 @@ class Stored(Lazy):
 
 
 class Selection(Lazy):
-    """Some rows of several sets, one set after the other."""
+    """Some rows of several sets, one set after the other; what is longer than `longest` is cut there."""
 
+    learned: np.ndarray
+    """The learned tokens of each."""
     roles: np.ndarray
     """The Role of each."""
+    origins: np.ndarray
+    """The number of the set that each is of, as in `parts`."""
 
-    def __init__(self, parts: Sequence[tuple[Stored, Sequence[int], Role]]):
+    def __init__(self, parts: Sequence[tuple[Origin, Sequence[int] | np.ndarray, Role]], longest: int):
         sizes = [len(rows) for _, rows, _ in parts]
-        self._sets = [stored for stored, _, _ in parts]
-        self._set = np.repeat(np.arange(len(parts)), sizes)
-        self._row = np.concatenate([np.asarray(rows, np.int64) for _, rows, _ in parts])
-        self.lengths = np.concatenate([stored.lengths[np.asarray(rows, np.int64)] for stored, rows, _ in parts])
+        taken = [np.asarray(rows, np.int64) for _, rows, _ in parts]
+        self.longest = longest
+        self._sets = [each for each, _, _ in parts]
+        self.origins = np.repeat(np.arange(len(parts)), sizes)
+        self._row = np.concatenate(taken)
+        whole = [each.lengths[rows] for each, rows in zip(self._sets, taken, strict=True)]
+        self.lengths = np.minimum(np.concatenate(whole), longest)
+        learned = [each.learned(longest)[rows] for each, rows in zip(self._sets, taken, strict=True)]
+        self.learned = np.concatenate(learned)
         self.roles = np.repeat([int(role) for _, _, role in parts], sizes)
 
     def one(self, i: int) -> Example:
-        return self._sets[self._set[i]][int(self._row[i])]
+        example = self._sets[self.origins[i]][int(self._row[i])]
+        return Example(example.ids[: self.longest], example.labels[: self.longest])
 
 
 def _lines(file: Path) -> int:

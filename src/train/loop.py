@@ -1,4 +1,4 @@
-"""The training loop: DeepSpeed, token-exact mean loss, training methods, resumed to the bit."""
+"""The training loop: DeepSpeed, exact averages of the loss, training methods, resumed to the bit."""
 
 import logging
 import math
@@ -16,7 +16,8 @@ from transformers import get_cosine_with_min_lr_schedule_with_warmup
 
 from src.grid.context import Context, deferred_stop
 from src.model.adapter import load_base
-from src.model.chat import IGNORE, Example
+from src.model.chat import IGNORE
+from src.train.averaging import factors, shares
 from src.train.batches import micro_batches, plan
 from src.train.checkpoint import Checkpoints
 from src.train.examples import Selection
@@ -43,11 +44,13 @@ class History:
     or a penalty adds `method_loss`, its part of `loss`."""
     summary: dict[str, Any]
     """Counts, and figures of speed that differ from run to run (`throughput`: [step, tokens per second])."""
+    shares: dict[int, float]
+    """The share of each of the examples' origins in the loss (src/train/averaging.py)."""
 
 
 def train(
     model: torch.nn.Module,
-    examples: Sequence[Example],
+    examples: Selection,
     settings: Optimization,
     stage: str,
     context: Context,
@@ -57,14 +60,14 @@ def train(
 ) -> History:
     """Train `model` in place; goes on from the checkpoint in `context.work`, if there is one.
 
-    Every rank calls this with the same examples and takes its share of each batch. The loss is the mean over all
-    labelled tokens of the global batch, whatever the number of ranks. When it is asked to stop, it saves a checkpoint
-    and ends the process.
+    Every rank calls this with the same examples and takes its share of each batch. The loss is the mean over the global
+    batch that `loss_average` names (src/train/averaging.py). When it is asked to stop, it saves a checkpoint and ends
+    the process.
 
     base: artifact of the base model, which some methods need (Method.teacher, Method.anchor). fisher: artifact of the
     base's Fisher information (Method.fisher).
 
-    Raises TrainingDiverged when the loss is not finite, ValueError when no example is short enough.
+    Raises TrainingDiverged when the loss is not finite.
     """
     return Loop(model, examples, settings, stage, context, method, base, fisher).run()
 
@@ -73,7 +76,7 @@ class Loop:
     """One training: it is set up, takes its steps and saves."""
 
     def __init__(
-        self, model: torch.nn.Module, examples: Sequence[Example], settings: Optimization, stage: str, context: Context,
+        self, model: torch.nn.Module, examples: Selection, settings: Optimization, stage: str, context: Context,
         method: Method | None, base: Path | None, fisher: Path | None,
     ):  # fmt: skip
         self.settings, self.stage, self.context, self.method = settings, stage, context, method
@@ -82,7 +85,8 @@ class Loop:
         deepspeed.init_distributed(dist_backend="nccl" if torch.cuda.is_available() else "gloo", verbose=False)
         torch.set_flush_denormal(True)  # tiny second moments make a CPU many times slower
         self.rank, self.world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-        self._choose(examples)
+        self.examples = examples
+        self._divide()
         self._set_up(model, base)
         self.penalty: Penalty | None = None
         if method is not None and method.anchor:
@@ -92,24 +96,15 @@ class Loop:
         fresh: dict[str, Any] = {"step": 0, "tokens": 0, "metrics": [], "throughput": []}
         self.state = self.checkpoints.resume() or fresh
 
-    def _choose(self, examples: Sequence[Example]) -> None:
-        """The examples that are short enough, their roles and the batches."""
-        settings, self.examples = self.settings, examples
-        if isinstance(examples, Selection):
-            known, roles = examples.lengths.tolist(), examples.roles.tolist()
-        else:
-            known, roles = [len(e.ids) for e in examples], [Role.CROSS_ENTROPY] * len(examples)
-        self.kept = [i for i, length in enumerate(known) if length <= settings.max_length]
-        if not self.kept:
-            raise ValueError(
-                f"stage {self.stage}: max_length={settings.max_length} leaves none of {len(examples)} examples"
-            )
-        self.lengths = [known[i] for i in self.kept]
-        self.roles = [roles[i] for i in self.kept]
+    def _divide(self) -> None:
+        """Examples into batches, and these into micro-batches."""
+        settings, examples = self.settings, self.examples
+        self.lengths, self.learned = examples.lengths.tolist(), examples.learned.tolist()
+        self.roles = examples.roles.tolist()
         self.mixed = any(role & Role.METHOD for role in self.roles)
         self.plan = plan(self.lengths, settings, self.stage)
-        shares = (micro_batches(batch, 0, self.world, settings.micro_batch_size) for batch in self.plan)
-        self.most = max(len(parts) for parts in shares)
+        of_rank = (micro_batches(batch, 0, self.world, settings.micro_batch_size) for batch in self.plan)
+        self.most = max(len(parts) for parts in of_rank)
 
     def _set_up(self, model: torch.nn.Module, base: Path | None) -> None:
         """Optimizer, schedule and DeepSpeed's engine."""
@@ -167,8 +162,7 @@ class Loop:
                     self.context.stop()
         seconds = time.monotonic() - started
         summary = {
-            "examples": len(self.kept),
-            "dropped_too_long": len(self.examples) - len(self.kept),
+            "examples": len(self.examples),
             "steps": steps,
             "tokens": state["tokens"],
             "tokens_per_second": round((state["tokens"] - tokens_before) / max(seconds, 1e-9)),
@@ -177,7 +171,9 @@ class Loop:
             "final_loss": state["metrics"][-1]["loss"] if state["metrics"] else None,
             **self.sizes,
         }
-        return History(state["metrics"], summary)
+        average, origins = self.settings.loss_average, self.examples.origins.tolist()
+        of_origins = shares(self.plan, self.learned, origins, self.world, average)
+        return History(state["metrics"], summary, of_origins)
 
     def _step(self, step: int) -> None:
         """Train on one batch."""
@@ -206,23 +202,26 @@ class Loop:
 
     def _accumulate(self, batch: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """The gradients of a batch. Returns this rank's loss and the method's part of it, times the number of ranks."""
-        read = {i: self.examples[self.kept[i]] for i in batch}
-        labelled = sum(label != IGNORE for i in batch for label in read[i].labels[1:])
+        average = self.settings.loss_average
+        factor = dict(zip(batch, factors([self.learned[i] for i in batch], self.world, average), strict=True))
         parts = micro_batches(batch, self.rank, self.world, self.settings.micro_batch_size)
         total, method_total = torch.zeros(2, device=self.engine.device)
         for number, part in enumerate(parts):
             shown = part or batch[:1]
-            ids, labels = collate([read[i] for i in shown], self.engine.device)
+            ids, labels = collate([self.examples[i] for i in shown], self.engine.device)
             if not part:  # fewer examples than ranks: this one has no share of the loss
                 labels = torch.full_like(labels, IGNORE)
             roles = torch.tensor([self.roles[i] for i in shown], device=self.engine.device) if self.mixed else None
             if self.most > 1:
                 self.engine.set_gradient_accumulation_boundary(number + 1 == len(parts))
-            loss = self.engine(ids, labels, roles) * (self.world / labelled)
+            # by tokens and by ranks, all examples of a rank have the same factor
+            weights = [factor[i] for i in shown] if average == "examples" else None
+            scale = factor[shown[0]] if weights is None else 1.0
+            loss = self.engine(ids, labels, roles, weights) * scale
             self.engine.backward(loss, scale_wrt_gas=False)
             total += loss.detach()
             if self.module.method_loss is not None:
-                method_total += self.module.method_loss * (self.world / labelled)
+                method_total += self.module.method_loss * scale
         return total, method_total
 
     def _update(self, logged: bool) -> float:

@@ -1,7 +1,7 @@
 """The loss of a batch: cross-entropy on the answer tokens, and a method's own loss."""
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -48,38 +48,53 @@ class ResponseLoss(torch.nn.Module):
         """The method's part of the last loss, detached."""
         self._teacher = [teacher]  # in a list, so that it is no part of the module that DeepSpeed shares out
 
-    def forward(self, ids: torch.Tensor, labels: torch.Tensor, roles: torch.Tensor | None = None) -> torch.Tensor:
-        """The summed loss.
+    def forward(
+        self, ids: torch.Tensor, labels: torch.Tensor, roles: torch.Tensor | None = None,
+        weights: Sequence[float] | None = None,
+    ) -> torch.Tensor:  # fmt: skip
+        """The summed loss, or with `weights` the sum of the examples' summed losses times theirs.
 
         ids, labels: [batch, length], padded on the right. roles: [batch], a Role for each example, whose tokens have
-        the cross-entropy, the loss of the method, or both; None: cross-entropy for all.
+        the cross-entropy, the loss of the method, or both; None: cross-entropy for all. weights: of each example.
         """
         hidden, targets = answer_states(self.model, ids, labels)
+        rows = torch.arange(len(ids), device=ids.device)[:, None].expand_as(labels)[:, 1:][labels[:, 1:] != IGNORE]
         causal = causal_model(self.model)
+        # the head once, however many examples there are: under ZeRO-3 all ranks must call it alike
+        logits = None if self.fused else causal.lm_head(hidden).float()
         if roles is None:
-            return self._cross_entropy(causal, hidden, targets)
-        token_roles = roles[:, None].expand_as(labels)[:, 1:][labels[:, 1:] != IGNORE]
+            return self._cross_entropy(causal, hidden, logits, targets, rows, weights)
+        token_roles = roles[rows]
         learned, own = (token_roles & role != 0 for role in (Role.CROSS_ENTROPY, Role.METHOD))
-        if self.fused:
-            loss = self._cross_entropy(causal, hidden[learned], targets[learned])
-            logits = causal.lm_head(hidden[own]).float()
-        else:
-            every = causal.lm_head(hidden).float()
-            loss = functional.cross_entropy(every[learned], targets[learned], reduction="sum")
-            logits = every[own]
+        chosen = None if logits is None else logits[learned]
+        loss = self._cross_entropy(causal, hidden[learned], chosen, targets[learned], rows[learned], weights)
         assert self.method is not None
-        extra = self.method.loss(logits, targets[own], self._teacher_logits(ids, labels, roles))
+        method = self.method
+        ours = causal.lm_head(hidden[own]).float() if logits is None else logits[own]
+        theirs, answers = self._teacher_logits(ids, labels, roles), targets[own]
+
+        def of_method(at: Any) -> torch.Tensor:
+            return method.loss(ours[at], answers[at], None if theirs is None else theirs[at])
+
+        extra = _weighed(of_method, rows[own], weights)
         self.method_loss = extra.detach()
         return loss + extra
 
-    def _cross_entropy(self, causal: Any, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def _cross_entropy(
+        self, causal: Any, hidden: torch.Tensor, logits: torch.Tensor | None, targets: torch.Tensor,
+        rows: torch.Tensor, weights: Sequence[float] | None,
+    ) -> torch.Tensor:  # fmt: skip
         if self.fused and len(targets):
             from liger_kernel.ops.fused_linear_cross_entropy import LigerFusedLinearCrossEntropyFunction
 
-            head = (hidden, causal.lm_head.weight, targets, causal.lm_head.bias)
-            loss: torch.Tensor = LigerFusedLinearCrossEntropyFunction.apply(*head, None, IGNORE, 0.0, 0.0, "sum")[0]
-            return loss
-        return functional.cross_entropy(causal.lm_head(hidden).float(), targets, reduction="sum")
+            def fused(at: Any) -> torch.Tensor:
+                head = (hidden[at], causal.lm_head.weight, targets[at], causal.lm_head.bias)
+                loss: torch.Tensor = LigerFusedLinearCrossEntropyFunction.apply(*head, None, IGNORE, 0.0, 0.0, "sum")[0]
+                return loss
+
+            return _weighed(fused, rows, weights)
+        made = causal.lm_head(hidden).float() if logits is None else logits
+        return _weighed(lambda at: functional.cross_entropy(made[at], targets[at], reduction="sum"), rows, weights)
 
     @torch.no_grad()
     def _teacher_logits(self, ids: torch.Tensor, labels: torch.Tensor, roles: torch.Tensor) -> torch.Tensor | None:
@@ -92,6 +107,17 @@ class ResponseLoss(torch.nn.Module):
         hidden, _ = answer_states(teacher, ids[rows], labels[rows])
         logits: torch.Tensor = causal_model(teacher).lm_head(hidden).float()
         return logits
+
+
+def _weighed(loss: Callable[[Any], torch.Tensor], rows: torch.Tensor, weights: Sequence[float] | None) -> torch.Tensor:
+    """The loss of all tokens, or that of each example's tokens times its weight, summed.
+
+    loss: the summed loss of the tokens at some places. rows: the example of each token.
+    """
+    if weights is None:
+        return loss(slice(None))
+    parts = [weight * loss(rows == row) for row, weight in enumerate(weights)]
+    return torch.stack(parts).sum()
 
 
 def prepare(

@@ -14,7 +14,9 @@ from src.grid.context import Context
 from src.model.chat import Chat
 from src.model.settings import Architecture
 from src.model.tokenizer import build_tokenizer
+from src.train.examples import Held, Selection
 from src.train.loop import gathered, train
+from src.train.methods import Role
 from src.train.settings import Optimization
 
 
@@ -27,7 +29,8 @@ def pretrain(
     """
     words = json.loads((corpus / "words.json").read_text())
     tokenizer = build_tokenizer(words, units)
-    examples = Chat(tokenizer).encode([row["messages"] for row in jsonl.read(corpus / "base.jsonl")])
+    examples = Held(Chat(tokenizer).encode([row["messages"] for row in jsonl.read(corpus / "base.jsonl")]))
+    taken = examples.usable(settings)
     torch.manual_seed(settings.seed)
     model = LlamaForCausalLM(
         LlamaConfig(
@@ -39,11 +42,12 @@ def pretrain(
             **asdict(architecture),
         )
     )
-    history = train(model, examples, settings, "base", context)
+    chosen = Selection([(examples, taken, Role.CROSS_ENTROPY)], settings.max_length)
+    history = train(model, chosen, settings, "base", context)
     with gathered(model):
         if int(os.environ["RANK"]) == 0:
             model.save_pretrained(out / "model")
     if int(os.environ["RANK"]) == 0:
         tokenizer.save_pretrained(out / "model")
         jsonl.write(out / "metrics.jsonl", history.metrics)
-    return history.summary
+    return history.summary | {"dropped_too_long": len(examples) - len(taken)}

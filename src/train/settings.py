@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from src.checks import positive, require, share
 
@@ -11,6 +11,10 @@ OWN_DEEPSPEED_KEYS = (
     "optimizer", "scheduler", "steps_per_print",
 )  # fmt: skip
 """What the training loop decides by itself: DeepSpeed must not do it a second time."""
+
+Average = Literal["tokens", "examples", "ranks"]
+"""Of what the loss of a batch is the mean (src/train/averaging.py)."""
+AVERAGES: tuple[Average, ...] = get_args(Average)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +30,14 @@ class Optimization:
     betas: tuple[float, float]
     max_grad_norm: float
     max_length: int
-    """Tokens; longer examples are dropped and counted."""
+    """Tokens of the longest example."""
     seed: int
+    too_long: Literal["drop", "cut"] = "drop"
+    """What becomes of longer examples. drop: they are left out; cut: their first `max_length` tokens are trained on,
+    as in TRL. Both are counted."""
+    loss_average: Average = "tokens"
+    """tokens: every learned token of a batch weighs the same; examples: every example does, the mean of its tokens'
+    losses; ranks: every rank does, the mean over the tokens of its share. It decides how much short answers weigh."""
     batch_tokens: int | None = None
     """Tokens a batch, padding included; null where batch_size says it."""
     batch_size: int | None = None
@@ -57,6 +67,9 @@ class Optimization:
         one = len(given) == 1 and given[0] > 0
         right = "one positive number and one null"
         require(one, "batch_size and batch_tokens", [self.batch_size, self.batch_tokens], right)
+        alone = self.loss_average == "ranks" and self.ranks == 1
+        right = "tokens or examples with ranks=1: the mean over one rank is that over its tokens"
+        require(not alone, "loss_average", self.loss_average, right)
 
     @property
     def zero_stage(self) -> int:

@@ -358,7 +358,7 @@ SMALL = "0, GPU-aa11, NVIDIA GeForce RTX 4090, 24564, 8.9\n"
     ("cards", "more", "message"),
     [
         (0, [], "the plan is for a GPU (gpu), and there is none here"),
-        (1, [], "train.ranks=4: there are 1 GPUs here, and each rank needs one: set train.ranks=1"),
+        (1, [], "there are 1 GPUs here, and each rank needs one: set train.ranks=1 train.loss_average=examples,"),
         (4, [], "each of its 4 GPUs has 23.9"),
         (0, ["hydra.launcher.gpus=0"], None),
         (0, ["hydra.launcher.gpus=0", "train.fused_loss=true"], "fused_loss=true needs liger-kernel: pip"),

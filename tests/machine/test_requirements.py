@@ -1,6 +1,7 @@
 """What a plan says that training needs, from composed configurations; and what is refused, with a remedy that holds."""
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -42,7 +43,11 @@ LLAMA = [
 SIZES = {
     "asr": (1000, [400, 600]), "tts": (400, [201, 400]), "sqa": (700, [800, 900, 1000]), "text": (2000, [100, 400]),
 }  # fmt: skip
-EXPECTED = [f"+expected.{name}={{examples: {n}, lengths: {lengths}}}" for name, (n, lengths) in SIZES.items()]
+LEARNED = {"asr": 0.05, "tts": 0.9, "sqa": 0.6, "text": 0.8}
+EXPECTED = [
+    f"+expected.{name}={{examples: {n}, lengths: {lengths}, learned: {LEARNED[name]}}}"
+    for name, (n, lengths) in SIZES.items()
+]
 
 
 @pytest.fixture(autouse=True)
@@ -142,28 +147,73 @@ def test_each_stage_is_counted_by_its_own_settings(tmp_path: Path) -> None:
     assert drawn(needs["train-tts-replay"])["asr"] == 100 and drawn(needs["train-sqa-replay"])["asr"] == 500
     text = shown(list(needs.values()))
     assert text.count("parameters (138,256 tokens)") == 2
+    frozen = found(tmp_path, "train.adapter.lora_in_later_stages=frozen", strategies=("none",))
+    trained = [each.model.trainable for each in frozen.values()]
+    assert trained == [asr.trainable, asr.trainable - asr.lora, asr.trainable - asr.lora]
+    assert frozen["train-tts"].disk.artifact == frozen["train-asr"].disk.artifact, "LoRA is kept"
+    assert frozen["train-tts"].memory.optimizer < frozen["train-asr"].memory.optimizer
 
 
 def test_what_is_longer_than_a_stage_takes_is_not_trained_on(tmp_path: Path) -> None:
-    """But replay draws from all there is, as in src/train/stage.py."""
-    of_asr = "+expected.asr={examples: 1000, lengths: [100, 200, 400, 600, 1000]}"
+    """Nor counted or drawn for replay."""
+    of_asr = "+expected.asr={examples: 1000, lengths: [100, 200, 400, 600, 1000], learned: 0.25}"
     needs = found(tmp_path, of_asr, "replay.ratio=0.1", "replay.text_ratio=0.1", "replay.basis=current")
     asr, tts = needs["train-asr"], needs["train-tts-replay"]
     assert asr.examples == 3 * 250 + 125 and asr.tokens == 2 * (250 * (150 + 300 + 500) + 125 * 700)
-    replayed = needs["train-asr-replay"].sets or {}
-    assert (replayed["text"].stored, replayed["text"].examples) == (100, 100)
-    assert {name: size.stored for name, size in (tts.sets or {}).items()} == {"tts": 400, "text": 40, "asr": 40}
-    assert (tts.sets or {})["asr"].examples == 35
+    assert drawn(needs["train-asr-replay"])["text"] == 88 and drawn(tts) == {"tts": 400, "text": 40, "asr": 40}
+    old = found(tmp_path, of_asr, "replay.ratio=0.1", "replay.text_ratio=0.1", "replay.basis=old")
+    assert drawn(old["train-tts-replay"])["asr"] == 88 and drawn(old["train-sqa-replay"])["asr"] == 100
     whole = found(tmp_path, of_asr, "train.stages.asr.max_length=1000")["train-asr"]
     assert whole.examples == 1000 and whole.tokens == 2 * 250 * (150 + 300 + 500 + 800)
     none = found(tmp_path, of_asr, "train.stages.asr.max_length=90")["train-asr"]
-    assert none.examples == 0 and none.tokens == 0 and none.gpu_hours is None
+    assert none.examples == 0 and none.tokens == 0 and none.gpu_hours is None and not none.loss_shares
+
+
+def test_what_is_cut_is_trained_on_as_long_as_something_is_learned(tmp_path: Path) -> None:
+    """The last quarter of an example is its response: cut at 450 tokens, nothing is left of it above 600."""
+    of_asr = "+expected.asr={examples: 1000, lengths: [100, 200, 400, 600, 1000], learned: 0.25}"
+    cut = found(tmp_path, of_asr, "train.too_long=cut", "train.stages.asr.max_length=450")["train-asr"]
+    assert cut.examples == 750
+    assert cut.tokens == pytest.approx(2 * 250 * (150 + 300 + 0.25 * 425 + 0.75 * 450))
+    assert cut.sets is not None
+    for tokens, learned in cut.sets["asr"].lengths:
+        length = tokens if tokens < 450 else (tokens - learned) / 0.75
+        assert learned == pytest.approx(tokens - 0.75 * length) and learned >= 0
+    middle = [tokens for tokens, _ in cut.sets["asr"].lengths]
+    assert sum(middle) / len(middle) == pytest.approx((cut.tokens or 0) / 2 / 750, rel=1e-3)
+
+
+def test_shares_of_the_loss_are_those_of_the_batches(tmp_path: Path) -> None:
+    """All examples have one length here: which of them share a batch is chance, and the mean over batches is known."""
+    sizes = {"asr": (960, 400, 0.05), "text": (1000, 400, 0.8)}
+    same = [
+        f"+expected.{name}={{examples: {n}, lengths: [{length}, {length}], learned: {learned}}}"
+        for name, (n, length, learned) in sizes.items()
+    ]
+    ratios = ["replay.ratio=0", "replay.text_ratio=0.2", "replay.basis=current"]
+    asr = found(tmp_path, *same, *ratios, strategies=("replay",))["train-asr-replay"]
+    assert drawn(asr) == {"asr": 960, "text": 192}
+    assert asr.loss_shares["examples"]["text"] == pytest.approx(192 / 1152)
+    assert sum(asr.loss_shares["ranks"].values()) == pytest.approx(1)
+    # a batch of 16 has k texts with the chances of the hypergeometric distribution
+    ways = [math.comb(192, k) * math.comb(960, 16 - k) / math.comb(1152, 16) for k in range(17)]
+    assert asr.loss_shares["tokens"]["text"] == pytest.approx(
+        sum(p * 320 * k / (320 * k + 20 * (16 - k)) for k, p in enumerate(ways)), abs=0.03
+    )
+    ways = [math.comb(192, k) * math.comb(960, 4 - k) / math.comb(1152, 4) for k in range(5)]
+    assert asr.loss_shares["ranks"]["text"] == pytest.approx(
+        sum(p * 320 * k / (320 * k + 20 * (4 - k)) for k, p in enumerate(ways)), abs=0.03
+    )
+    text = shown([asr])
+    assert re.search(r"train-asr-replay-\w+ +asr +960 +83\.3 % .* 83\.3 % +\*", text), text
+    assert re.search(r"\n +text +192 +16\.7 % .* 16\.7 % +\*", text), text
+    assert "loss by tokens" in text and "train.loss_average" in text
 
 
 @pytest.mark.parametrize("lengths", ["[500]", "[2, 1]", "[0, 1]", "[]"])
 def test_lengths_that_are_none_are_refused(lengths: str) -> None:
     with pytest.raises(ConfigError, match=r"expected\.asr\.lengths is .* two or more numbers"):
-        row(compose("config", overrides=[*LLAMA, f"+expected.asr={{examples: 5, lengths: {lengths}}}"]))
+        row(compose("config", overrides=[*LLAMA, f"+expected.asr={{examples: 5, lengths: {lengths}, learned: 1}}"]))
 
 
 def test_ranks_without_an_example_cost_their_hours(tmp_path: Path) -> None:
@@ -420,7 +470,8 @@ def test_the_section_below_the_plan(tmp_path: Path) -> None:
         "projections of the last 5 layers 125,829,120" in text
     )
     for each in needs:
-        (line,) = [line for line in text.splitlines() if line.startswith(each.step.name)]
+        line, origins = [line for line in text.splitlines() if line.startswith(each.step.name)]
+        assert f"{100 * each.loss_shares['tokens'][each.step.stage]:.1f} %" in origins
         assert f"{each.memory.total / GIB:.1f}" in line and f"{each.optimizer_steps:,}" in line
     (table,) = re.findall(r"GiB of one GPU, ZeRO-2 bf16.*?\n\n", text, flags=re.DOTALL)
     assert len(table.strip().splitlines()) == 3  # ASR and TTS are alike
@@ -436,7 +487,7 @@ def test_a_training_step_takes_its_hours_divided_by_its_gpus(tmp_path: Path) -> 
     outputs = [f"outputs={tmp_path / 'outputs'}", "profile=paper", "strategy=none", "plan_only=true"]
     command = [sys.executable, "-m", "src.run", *outputs]
     done = [subprocess.run([*command, *more], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-            for more in ([], ["train.ranks=1", "gpu=null"])]  # fmt: skip
+            for more in ([], ["train.ranks=1", "train.loss_average=examples", "gpu=null"])]  # fmt: skip
     times = [dict(re.findall(r"^train-(\w+)-[0-9a-f]{8} +\d+ +(.+?)  +", out, flags=re.MULTILINE)) for out in done]
     assert times[1] == dict.fromkeys(("asr", "tts", "sqa"), "6 h 48 min")  # the profile's own
     hours = re.findall(r"^train-(\w+)-[0-9a-f]{8} +[\d,]+ +[\d.]+ M +[\d,]+ +([\d.]+) ", done[0], flags=re.MULTILINE)

@@ -125,6 +125,26 @@ def test_full_modules_of_earlier_stages_are_kept(tiny_base: Path, stage: Path, t
     assert [name for name in after if not torch.equal(after[name], before[name])] == ["lm_head.weight"]
 
 
+def test_a_later_stage_may_leave_lora_as_it_is(tiny_base: Path, stage: Path, tmp_path: Path) -> None:
+    frozen = Adapter(**{**TINY_ADAPTER, "lora_in_later_stages": "frozen"})
+    first = adapter.trainable(tiny_base, None, frozen, seed=1)
+    assert any(p.requires_grad for name, p in first.named_parameters() if "lora_" in name), "the first stage trains it"
+    second = adapter.trainable(tiny_base, stage, frozen, seed=2)
+    trained = {name: p for name, p in second.named_parameters() if p.requires_grad}
+    usual = adapter.trainable(tiny_base, stage, CONFIG, seed=2).named_parameters()
+    assert trained.keys() == {name for name, p in usual if p.requires_grad and "lora_" not in name}
+    with torch.no_grad():
+        for parameter in trained.values():
+            parameter.add_(0.1)
+    later = tmp_path / "later"
+    later.mkdir()
+    adapter.save(second, later, stage)
+    lora = Path(adapter.ADAPTER) / adapter.LORA
+    assert (later / lora).read_bytes() == (stage / lora).read_bytes()
+    before, after = (load_file(folder / adapter.FULL) for folder in (stage, later))
+    assert before.keys() == after.keys() and not any(torch.equal(before[name], after[name]) for name in before)
+
+
 def test_a_stage_may_have_another_dropout_and_more_in_full(tiny_base: Path, stage: Path, tmp_path: Path) -> None:
     other = Adapter(**TINY_ADAPTER | {"dropout": 0.25, "full_last_layers": 2})
     model = adapter.trainable(tiny_base, stage, other, seed=2)

@@ -38,10 +38,11 @@ def test_counts_of_every_step(fake: FakeGrid) -> None:
     fake.data = KEPT
     fake.add(["original", "none"])
     assert collected(fake) == [
-        {"step": "corpus", "list": "asr", "kept": 28_000, "dropped": 1_539, "hours": 99.44,
+        {"step": "corpus", "list": "asr", "kept": 28_000, "dropped": 1_539, "hours": 99.44, "share": None,
          "reasons": [("longer than 30 s", 1_537), ("unreadable", 2)]},
-        {"step": "corpus", "list": "tts", "kept": 28_000, "dropped": 0, "hours": None, "reasons": []},
-        {"step": "train-asr", "list": "asr", "kept": 27_990, "dropped": 10, "hours": None,
+        {"step": "corpus", "list": "tts", "kept": 28_000, "dropped": 0, "hours": None, "share": None,
+         "reasons": []},
+        {"step": "train-asr", "list": "asr", "kept": 27_990, "dropped": 10, "hours": None, "share": None,
          "reasons": [(f"{EVIL} & more", 10)]},
     ]  # fmt: skip
 
@@ -55,9 +56,11 @@ def test_shards_are_left_to_the_step_that_gathers_them() -> None:
 
 
 def test_seeds_are_one_line_where_they_kept_the_same(fake: FakeGrid) -> None:
-    fake.data = {"train-asr": {"data": {"asr": {"kept": 5, "dropped": {}}}}}
-    fake.add(["none"], seeds=[0, 1])
-    assert [line["step"] for line in collected(fake)] == ["train-asr"]
+    fake.data = {"train-asr": {"data": {"asr": {"kept": 5, "dropped": {}, "share_of_loss": 0.5}}}}
+    fake.add(["none"], seeds=[0])
+    fake.data = {"train-asr": {"data": {"asr": {"kept": 5, "dropped": {}, "share_of_loss": 0.25}}}}
+    fake.add(["none"], seeds=[1])
+    assert [(line["step"], line["share"]) for line in collected(fake)] == [("train-asr", 0.375)]
     fake.data = {"train-asr": {"data": {"asr": {"kept": 4, "dropped": {"too long": 1}}}}}
     fake.add(["none"], seeds=[2])
     lines = collected(fake)
@@ -85,6 +88,10 @@ def test_without_counts_there_is_no_section_and_without_audio_no_hours(fake: Fak
     page = page_of(fake.add(["replay"]))
     assert ["Step", "List", "Kept", "Dropped", "Why"] in page.rows
     assert ["train-sqa-replay", "pool", "1", "0", ""] in page.rows
+    fake.data = {"train-sqa-replay": {"data": {"pool": {"kept": 1, "dropped": {}, "share_of_loss": 0.125}}}}
+    page = page_of(fake.add(["replay"], seeds=[1]))
+    assert ["Step", "List", "Kept", "Of the loss", "Dropped", "Why"] in page.rows
+    assert ["train-sqa-replay", "pool", "1", "12.5 %", "0", ""] in page.rows
 
 
 def test_the_laptop_counts_its_lists(tmp_path: Path) -> None:

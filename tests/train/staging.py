@@ -21,7 +21,7 @@ def run(config: dict[str, Any], inputs: dict[str, Path], out: Path, context: Con
     replay = typed(Replay, config["replay"]) if config.get("replay") else None
     method = made_of(config["method"]) if config.get("method") else None
     text = None if "text" in earlier else inputs.get("text")
-    chosen = choose(config["stage"], own, earlier, replay, settings.seed, method, text)
+    chosen = choose(config["stage"], own, earlier, replay, settings, method, text)
     adapter, previous = typed(Adapter, config["adapter"]), inputs.get("previous")
     others = method, inputs.get("fisher")
     return train_stage(config["stage"], chosen, inputs["base"], previous, adapter, settings, out, context, *others)

@@ -13,11 +13,14 @@ from transformers import AutoTokenizer
 from src.data import jsonl, prompts
 from src.data.unit_format import Units
 from src.grid.context import Context, read_progress
+from src.grid.typed import typed
 from src.model.chat import IGNORE, Chat, Example
 from src.stages import SETS
 from src.train import examples
-from src.train.examples import Selection, Stored, Writer
+from src.train.examples import Held, Selection, Stored, Writer
 from src.train.methods import Role
+from src.train.settings import Optimization
+from tests.conftest import TINY_OPTIMIZATION
 
 
 def example(learned: list[bool]) -> Example:
@@ -58,6 +61,14 @@ def test_any_labels_come_back_from_any_number_of_files(learned: list[list[bool]]
                 writer.add(made[i : i + at_once])
         stored = Stored(Path(folder))
         assert stored[:] == made
+        for longest in (1, 4, 30):
+            few = [sum(label != IGNORE for label in row.labels[1:longest]) for row in made]
+            assert stored.learned(longest).tolist() == Held(made).learned(longest).tolist() == few
+            for too_long in ("drop", "cut"):
+                settings = typed(Optimization, TINY_OPTIMIZATION | {"max_length": longest, "too_long": too_long})
+                fits = [too_long == "cut" or len(row.ids) <= longest for row in made]
+                wanted = [i for i, (fit, count) in enumerate(zip(fits, few, strict=True)) if fit and count]
+                assert stored.usable(settings).tolist() == Held(made).usable(settings).tolist() == wanted
         tokens = [len(row.ids) for row in made]
         assert len(list(Path(folder).iterdir())) <= 1 + sum(tokens) // 20
         assert (writer.lengths, writer.tokens, writer.learned) == (tokens, sum(tokens), sum(map(sum, learned)))
@@ -65,11 +76,16 @@ def test_any_labels_come_back_from_any_number_of_files(learned: list[list[bool]]
 
 def test_a_selection_is_its_rows_in_order(tiny_examples: dict[str, Path]) -> None:
     asr, text = Stored(tiny_examples["asr"]), Stored(tiny_examples["text"])
-    chosen = Selection([(asr, [3, 1], Role.CROSS_ENTROPY), (text, [], Role.METHOD), (text, [0, 5, 5], Role.BOTH)])
+    chosen = Selection([(asr, [3, 1], Role.CROSS_ENTROPY), (text, [], Role.METHOD), (text, [0, 5, 5], Role.BOTH)], 999)
     assert list(chosen) == [asr[3], asr[1], text[0], text[5], text[5]]
     assert chosen[-1] == text[5] and chosen[1:3] == [asr[1], text[0]]
     assert chosen.lengths.tolist() == [len(example.ids) for example in chosen]
-    assert chosen.roles.tolist() == [1, 1, 3, 3, 3]
+    assert chosen.roles.tolist() == [1, 1, 3, 3, 3] and chosen.origins.tolist() == [0, 0, 2, 2, 2]
+    learned = [sum(label != IGNORE for label in example.labels) for example in chosen]
+    assert chosen.learned.tolist() == learned
+    cut = Selection([(asr, [3, 1], Role.CROSS_ENTROPY)], len(asr[1].ids) - 2)
+    assert cut[1] == Example(asr[1].ids[:-2], asr[1].labels[:-2]) and cut.lengths[1] == len(asr[1].ids) - 2
+    assert cut.learned[1] == sum(label != IGNORE for label in asr[1].labels[:-2])
 
 
 def test_the_same_bytes_each_time_and_progress(

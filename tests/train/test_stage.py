@@ -14,12 +14,17 @@ from safetensors.torch import load_file
 
 from src.data import jsonl
 from src.data.replay import Replay
+from src.grid.typed import typed
+from src.model.chat import IGNORE, Example
+from src.train.examples import Writer
 from src.train.methods import Role
+from src.train.settings import Optimization
 from src.train.stage import choose
 from tests.conftest import TINY_ADAPTER, TINY_OPTIMIZATION
 from tests.train.runner import start
 
 ROOT = Path(__file__).parents[2]
+WHOLE = {"share_of_examples": 1.0, "share_of_loss": 1.0}
 WITHOUT_DROPOUT: dict[str, Any] = {"adapter": {**TINY_ADAPTER, "dropout": 0.0}}
 
 
@@ -175,7 +180,7 @@ def test_the_second_stage_goes_on_and_learns(run: Run) -> None:
     first, _ = run("first")
     longer = {"optimization": {**TINY_OPTIMIZATION, "epochs": 8}}
     second, summary = run("second", config={"stage": "tts", **longer}, previous=first)
-    assert summary["data"] == {"tts": {"kept": 30, "dropped": {}}}
+    assert summary["data"] == {"tts": {"kept": 30, "dropped": {}, **WHOLE}}
     rows = list(jsonl.read(second / "metrics.jsonl"))
     assert rows[-1]["loss"] < rows[0]["loss"]
     before, after = weights(first), weights(second)
@@ -190,10 +195,9 @@ def test_a_loss_that_is_not_finite_stops_the_stage_by_name(run: Run) -> None:
 
 def test_too_long_examples_are_dropped_and_counted(run: Run) -> None:
     _, summary = run("short", config={"optimization": {**TINY_OPTIMIZATION, "max_length": 22}})
-    assert summary["dropped_too_long"] > 0
-    assert summary["examples"] + summary["dropped_too_long"] == 40
-    dropped = {"longer than 22 tokens": summary["dropped_too_long"]}
-    assert summary["data"] == {"asr": {"kept": summary["examples"], "dropped": dropped}}
+    assert 0 < summary["examples"] < 40
+    dropped = {"longer than 22 tokens": 40 - summary["examples"]}
+    assert summary["data"] == {"asr": {"kept": summary["examples"], "dropped": dropped, **WHOLE}}
     last = run.error("none", {"optimization": {**TINY_OPTIMIZATION, "max_length": 5}})
     assert "max_length=5 leaves none of 40 examples" in last
 
@@ -201,20 +205,74 @@ def test_too_long_examples_are_dropped_and_counted(run: Run) -> None:
 def test_replay_mixes_every_earlier_set(run: Run, tiny_examples: dict[str, Path]) -> None:
     replay: dict[str, Any] = {"ratio": 0.5, "text_ratio": 0.1, "basis": "old"}
     earlier = {name: tiny_examples[name] for name in ("tts", "text", "asr")}
-    chosen = choose("sqa", {"sqa": tiny_examples["sqa"]}, earlier, Replay(**replay), seed=0)
-    assert [(name, len(rows)) for name, (_, rows, _) in chosen.items()] == [
+    settings = typed(Optimization, TINY_OPTIMIZATION)
+    chosen = choose("sqa", {"sqa": tiny_examples["sqa"]}, earlier, Replay(**replay), settings)
+    assert [(name, len(part.rows)) for name, part in chosen.items()] == [
         ("sqa", 30), ("text", 30), ("asr", 20), ("tts", 15)
     ]  # fmt: skip
-    assert chosen["sqa"][1] == list(range(30))
-    assert all(len(set(rows)) == len(rows) and max(rows) < len(stored) for stored, rows, _ in chosen.values())
-    assert {role for _, _, role in chosen.values()} == {Role.CROSS_ENTROPY}
+    assert list(chosen["sqa"].rows) == list(range(30))
+    for part in chosen.values():
+        assert len(set(part.rows)) == len(part.rows) and max(part.rows) < len(part.stored)
+        assert part.role == Role.CROSS_ENTROPY
     own, text = {"asr": tiny_examples["asr"]}, {"text": tiny_examples["text"]}
-    first = choose("asr", own, text, Replay(**{**replay, "basis": "current"}), seed=0)
-    assert {name: len(rows) for name, (_, rows, _) in first.items()} == {"asr": 40, "text": 4}
+    first = choose("asr", own, text, Replay(**{**replay, "basis": "current"}), settings)
+    assert {name: len(part.rows) for name, part in first.items()} == {"asr": 40, "text": 4}
     config = {"stage": "sqa", "sets": ["sqa"], "replayed": ["text", "asr", "tts"], "replay": replay}
     _, summary = run("replayed", config=config)
     kept = {name: entry["kept"] for name, entry in summary["data"].items()}
     assert kept == {"sqa": 30, "text": 30, "asr": 20, "tts": 15} and summary["examples"] == 95
+
+
+def artifact(folder: Path, lengths: list[int]) -> Path:
+    """Examples of these lengths, of which the second half is learned."""
+    folder.mkdir()
+    with Writer(folder) as writer:
+        writer.add([Example([7] * n, [IGNORE] * (n - n // 2) + [7] * (n // 2)) for n in lengths])
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("too_long", "basis", "counts"),
+    [
+        ("drop", "current", {"asr": 6, "text": 3, "tts": 3}),
+        ("drop", "old", {"asr": 6, "text": 5, "tts": 3}),
+        ("cut", "current", {"asr": 8, "text": 4, "tts": 4}),
+        ("cut", "old", {"asr": 8, "text": 10, "tts": 5}),
+    ],
+)
+def test_replay_is_a_share_of_what_is_trained_on(
+    tmp_path: Path, too_long: str, basis: str, counts: dict[str, int]
+) -> None:
+    """Of ten own examples six are short enough, two can be cut, and of two nothing would be left to learn."""
+    asr = artifact(tmp_path / "asr", [10] * 6 + [24, 36] + [44, 60])
+    text = artifact(tmp_path / "text", [50] * 4 + [12] * 10 + [36] * 10)
+    tts = artifact(tmp_path / "tts", [8] * 6 + [24] * 4)
+    settings = typed(Optimization, TINY_OPTIMIZATION | {"max_length": 22, "too_long": too_long})
+    replay = typed(Replay, {"ratio": 0.5, "basis": basis})
+    chosen = choose("asr", {"asr": asr}, {"tts": tts, "text": text}, replay, settings)
+    assert {name: len(part.rows) for name, part in chosen.items()} == counts
+    for part in chosen.values():
+        assert set(part.rows) <= set(part.stored.usable(settings)) and len(set(part.rows)) == len(part.rows)
+    assert [part.dropped for part in chosen.values()] == [10 - counts["asr"], 0, 0]
+    with pytest.raises(ValueError, match=r"^stage asr: max_length=4 leaves none of 10 examples"):
+        choose("asr", {"asr": asr}, {}, None, typed(Optimization, TINY_OPTIMIZATION | {"max_length": 4}))
+
+
+def test_cut_examples_are_trained_on_and_counted(run: Run) -> None:
+    """By ranks, and at ZeRO-3 with LoRA frozen: the first stage's comes out to the bit."""
+    first, _ = run("first")
+    frozen = {"adapter": {**TINY_ADAPTER, "lora_in_later_stages": "frozen"}}
+    cut: dict[str, Any] = {"max_length": 40, "too_long": "cut", "ranks": 2, "loss_average": "ranks"}
+    replay = {"stage": "tts", "replayed": ["text"], "replay": {"ratio": 0.0, "text_ratio": 0.1, "basis": "old"}}
+    second, summary = run("second", 2, frozen | replay | deepspeed(3, **cut), first)
+    told = summary["data"]
+    assert told["tts"]["cut"] > 0 and told["tts"]["kept"] + sum(told["tts"]["dropped"].values()) == 30
+    assert told["text"]["share_of_examples"] == pytest.approx(1 - told["tts"]["share_of_examples"], abs=1e-3)
+    assert told["text"]["share_of_loss"] == pytest.approx(1 - told["tts"]["share_of_loss"], abs=1e-3)
+    lora = Path("adapter") / "adapter_model.safetensors"
+    assert (second / lora).read_bytes() == (first / lora).read_bytes()
+    before, after = (load_file(folder / "full.safetensors") for folder in (first, second))
+    assert not any(torch.equal(before[name], after[name]) for name in before)
 
 
 def test_metrics_are_finite_numbers(run: Run) -> None:

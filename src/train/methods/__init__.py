@@ -81,7 +81,7 @@ class Method:
         """The loss of the answer tokens whose example has `Role.METHOD`, summed over them; a batch may have none.
 
         logits, teacher: float32 [tokens, vocabulary], of the model and of the base. targets: int64 [tokens].
-        The sum is divided by all answer tokens of the global batch, as the cross-entropy is.
+        It is averaged over the batch as the cross-entropy is, by `loss_average`.
         """
         raise NotImplementedError
 

@@ -23,7 +23,7 @@ def selection(inputs: Mapping[str, Path], method: methods.Method, replay: bool) 
     parts = [(Stored(inputs["asr"]), range(OWN), method.own)]
     if replay or method.text_ratio:
         parts.append((Stored(inputs["text"]), range(TEXTS), method.text if replay else Role.METHOD))
-    return Selection(parts)
+    return Selection(parts, 10**6)
 
 
 def run(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, context: Context) -> dict[str, Any]:

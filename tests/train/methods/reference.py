@@ -45,6 +45,15 @@ def penalty(method: Any, weights: dict[str, torch.Tensor], around: dict[str, Any
     return 0.0
 
 
+def weights_of(counts: list[int], ranks: int, settings: Optimization) -> list[float]:
+    """The weight of a token's loss in the mean, for each example of a batch with so many learned tokens."""
+    if settings.loss_average == "examples":
+        return [1 / len(counts) / count for count in counts]
+    if settings.loss_average == "ranks":
+        return [1 / ranks / sum(counts[place % ranks :: ranks]) for place in range(len(counts))]
+    return [1 / sum(counts)] * len(counts)
+
+
 def train(config: dict[str, Any], inputs: dict[str, Path], ranks: int) -> tuple[dict[str, torch.Tensor], list[Any]]:
     """The trained weights by PEFT's names, and (loss, the method's part of it) of every step."""
     settings, method = Optimization(**config["optimization"]), methods.made_of(config["method"])
@@ -79,7 +88,7 @@ def train(config: dict[str, Any], inputs: dict[str, Path], ranks: int) -> tuple[
     for step, batch in enumerate(batches):
         optimizer.zero_grad()
         optimizer.param_groups[0]["lr"] = rate(step, len(batches), settings)
-        count = sum(label != IGNORE for i in batch for label in rows[i].labels)
+        weight = weights_of([sum(label != IGNORE for label in rows[i].labels) for i in batch], ranks, settings)
         sums = [0.0, 0.0]
         for rank in range(ranks):
             torch.manual_seed((settings.seed * len(batches) + step) * ranks + rank)
@@ -98,15 +107,17 @@ def train(config: dict[str, Any], inputs: dict[str, Path], ranks: int) -> tuple[
                         if label == IGNORE:
                             continue
                         if rows.roles[i] & Role.CROSS_ENTROPY:
-                            cross_entropy = cross_entropy - logits[row, place - 1].log_softmax(-1)[label]
+                            own = -logits[row, place - 1].log_softmax(-1)[label]
+                            cross_entropy = cross_entropy + weight[batch.index(i)] * own
                         if rows.roles[i] & Role.METHOD:
                             t = method.temperature  # type: ignore[attr-defined]
                             p, q = (x[row, place - 1].div(t).softmax(-1) for x in (theirs, logits))
                             kl = (p * (p / q).log()).sum()
-                            extra = extra + method.weight * t**2 * kl  # type: ignore[attr-defined]
-                ((cross_entropy + extra) / count).backward()
-                sums[0] += cross_entropy.item() / count
-                sums[1] += extra.item() / count
+                            part_of_method = method.weight * t**2 * kl  # type: ignore[attr-defined]
+                            extra = extra + weight[batch.index(i)] * part_of_method
+                (cross_entropy + extra).backward()
+                sums[0] += cross_entropy.item()
+                sums[1] += extra.item()
         norm = float(torch.nn.utils.clip_grad_norm_(trained.values(), settings.max_grad_norm))
         value = penalty(method, {name: p.detach() for name, p in trained.items()}, around)
         for name, parameter in trained.items():

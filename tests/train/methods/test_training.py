@@ -49,7 +49,7 @@ def inputs(
 
 
 def config(name: str, replay: bool = False, zero: dict[str, Any] | None = None, **optimization: Any) -> dict[str, Any]:
-    sizes = {"batch_tokens": None, "batch_size": 5, "deepspeed": zero or {"zero_optimization": {"stage": 0}}}
+    sizes = {"batch_tokens": None, "batch_size": 5, "ranks": 2, "deepspeed": zero or stage(0)}
     return {
         "adapter": ADAPTER,
         "optimization": TINY_OPTIMIZATION | sizes | optimization,
@@ -81,31 +81,32 @@ def file_name(name: str) -> str:
 @pytest.fixture(scope="module")
 def expected(inputs: dict[str, Path]) -> Any:
     @cache
-    def train(name: str, replay: bool, micro: int | None) -> Any:
-        return reference.train(config(name, replay, micro_batch_size=micro), inputs, 2)
+    def train(name: str, replay: bool, micro: int | None, average: str = "tokens") -> Any:
+        settings = config(name, replay, micro_batch_size=micro, loss_average=average)
+        return reference.train(settings, inputs, 2)
 
     return train
 
 
 @pytest.mark.parametrize(
-    ("name", "replay", "zero"),
+    ("name", "replay", "zero", "average"),
     [
-        ("l2", False, 0), ("l2", False, 2), ("l2", False, 3),
-        ("ewc", True, 0), ("ewc", True, 2), ("ewc", True, 3),
-        ("distill", False, 0), ("distill", True, 2), ("distill", True, 3),
-        ("neftune", False, 0), ("neftune", False, 2), ("neftune", False, 3),
+        ("l2", False, 0, "tokens"), ("l2", False, 2, "ranks"), ("l2", False, 3, "tokens"),
+        ("ewc", True, 0, "ranks"), ("ewc", True, 2, "tokens"), ("ewc", True, 3, "examples"),
+        ("distill", False, 0, "examples"), ("distill", True, 2, "examples"), ("distill", True, 3, "ranks"),
+        ("neftune", False, 0, "tokens"), ("neftune", False, 2, "tokens"), ("neftune", False, 3, "examples"),
     ],
 )  # fmt: skip
 def test_two_ranks_killed_and_resumed_learn_what_plain_pytorch_learns(
-    inputs: dict[str, Path], expected: Any, tmp_path: Path, name: str, replay: bool, zero: int
+    inputs: dict[str, Path], expected: Any, tmp_path: Path, name: str, replay: bool, zero: int, average: str
 ) -> None:
-    """And to the bit what an undisturbed training has, at the ZeRO stages of UNDISTURBED."""
+    """By each average of the loss; and to the bit what an undisturbed training has, at the stages of UNDISTURBED."""
     micro = 2 if zero == 2 else None
-    settings = config(name, replay, stage(zero), micro_batch_size=micro)
+    settings = config(name, replay, stage(zero), micro_batch_size=micro, loss_average=average)
     codes = start(settings, inputs, tmp_path / "killed", 2, stop_at=10, body=BODY)
     assert -signal.SIGKILL in codes
     found = trained(settings, inputs, tmp_path / "killed", 2)
-    weights, history = expected(name, replay, micro)
+    weights, history = expected(name, replay, micro, average)
     assert found.keys() == {file_name(key) for key in weights}
     for key, tensor in weights.items():
         torch.testing.assert_close(found[file_name(key)], tensor, rtol=1e-3, atol=2e-5, msg=f"{key}: {{}}".format)
