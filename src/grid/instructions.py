@@ -41,8 +41,9 @@ def described() -> str:
     compatible = values[MKL] == COMPATIBLE
     other = [name for name in VARIABLES if values[name] != VARIABLES[name] and not (name == MKL and compatible)]
     if not has_avx2() or other:
-        chosen = " ".join(f"{name}={values[name]}" for name in other if values[name] is not None)
-        return f"chosen for {processor().get('model name') or platform.machine()}" + (f" with {chosen}" if chosen else "")
+        given = " ".join(f"{name}={values[name]}" for name in other if values[name] is not None)
+        text = "chosen for " + (processor().get("model name") or platform.machine())
+        return f"{text} with {given}" if given else text
     intel = processor().get("vendor_id") == "GenuineIntel"
     return "AVX2 with MKL for " + ("any processor" if compatible else "Intel" if intel else "AMD")
 

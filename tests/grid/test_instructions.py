@@ -46,7 +46,8 @@ def test_what_is_fixed_and_said(
 def test_they_are_fixed_before_the_libraries_are_loaded() -> None:
     code = "import json, os, sys, src; print(json.dumps([dict(os.environ), sorted(sys.modules)]))"
     outside = {name: value for name, value in os.environ.items() if name not in FIXED} | {"MKL_CBWR": "COMPATIBLE"}
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=outside, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, env=outside, capture_output=True, text=True, check=True)
     environment, modules = json.loads(done.stdout)
     assert environment["MKL_CBWR"] == "COMPATIBLE", "what a user sets stays"
     assert instructions.has_avx2() == ("ATEN_CPU_CAPABILITY" in environment)
