@@ -1,9 +1,8 @@
 """One set of instructions for all numerical libraries, so that another processor computes the same bits.
 
 PyTorch, MKL, oneDNN, OpenBLAS and NumPy look at the processor when they are loaded and choose kernels for it, which
-round and even draw random numbers differently: with AVX-512, `torch.randn` returns other numbers than with AVX2. All
-are held to AVX2 here, which Intel's and AMD's processors have had since 2013 and 2015. `src/__init__.py` calls `fix`,
-so that it happens before the libraries are loaded, in whatever process this code runs.
+round differently. All are held to AVX2 here, which Intel's and AMD's processors have had since 2013 and 2015.
+`src/__init__.py` calls `fix`, so that it happens before the libraries are loaded, in whatever process this code runs.
 
 MKL has two sets of AVX2 kernels: one for Intel's processors, one for all others. With MKL_CBWR=COMPATIBLE in the
 environment it uses the same on both, at a cost (docs/laptop.md).
