@@ -1,8 +1,10 @@
 """The lines of a job's script around srun."""
 
+import os
 import shlex
 from pathlib import Path
 
+from src.grid import instructions
 from src.grid.execute import failure_file
 from src.grid.job import REQUEUE, jobs_folder
 
@@ -15,8 +17,10 @@ def script_lines(code: Path, grid: Path, step: str | None) -> list[str]:
     ranks end each other) left a traceback, and not if it was killed three times before it could note its start.
     """
     failed = f"[ -e {shlex.quote(str(failure_file(grid, step)))} ]" if step else "false"
+    fixed = " ".join(f"{n}={shlex.quote(os.environ[n])}" for n in instructions.VARIABLES if n in os.environ)
     return [
         f"export PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}} PYTHONSAFEPATH=1 OMP_NUM_THREADS=1",
+        *([f"export {fixed}"] if fixed else []),
         "palimpsest_end() {",
         "  code=$?",
         "  trap - EXIT",

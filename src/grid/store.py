@@ -30,6 +30,7 @@ from typing import Any
 
 from src.grid.errors import StepError
 from src.grid.files import permit_as, write_whole
+from src.grid.instructions import described
 from src.grid.source import reaching
 from src.grid.step import Step, canonical
 from src.grid.typed import plain
@@ -147,6 +148,7 @@ class Store:
             "git": git_commit(),
             "versions": _versions(),
             "host": platform.node(),
+            "instructions": described(),
             "seconds": round(seconds, 3),
             "summary": summary,
             "files": {name: {"bytes": f.stat().st_size, "sha256": _sha256(f)} for name, f in files.items()},

@@ -78,11 +78,13 @@ def settings(lines: Sequence[Line]) -> dict[str, Any]:
 
 
 def versions(manifests: Iterable[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Package versions and commits of all artifacts; several where they were not made by the same."""
+    """Commits, instructions and package versions of all artifacts; several where they were not made by the same."""
     found: dict[str, dict[str, None]] = {}
     for manifest in manifests:
         if manifest.get("git"):
             found.setdefault("git commit", {})[manifest["git"]] = None
+        if manifest.get("instructions"):
+            found.setdefault("instructions", {})[manifest["instructions"]] = None
         for package, version in manifest["versions"].items():
             found.setdefault(package, {})[version] = None
     return [(package, ", ".join(several)) for package, several in found.items()]

@@ -11,6 +11,7 @@ import pytest
 from src.grid import store as store_module
 from src.grid.errors import StepError
 from src.grid.execute import execute
+from src.grid.instructions import described
 from src.grid.step import Step
 from src.grid.store import Store, same_work
 from tests.grid.toys import toy
@@ -107,6 +108,7 @@ def test_manifest_says_where_the_artifact_comes_from(tmp_path: Path, folder: Pat
     assert manifest["summary"] == {"number": 8}
     assert sorted(manifest["files"]) == ["number.txt", "parts/twice.txt"]
     assert manifest["seconds"] >= 0 and manifest["versions"]["python"]
+    assert manifest["instructions"] == described()
 
 
 def test_the_first_of_two_publishers_wins(tmp_path: Path, folder: Path, step: Step) -> None:
