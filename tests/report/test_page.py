@@ -191,7 +191,7 @@ def test_examples_of_another_world_are_not_mixed_in(fake: FakeGrid, tmp_path: Pa
     sources[1].questions.update(changed)
     for question in examples.questions(sources):
         assert [answer.label for answer in question.answers] == [
-            "Replay" if question.text.startswith("which") else "None"
+            "Replay" if question.text.startswith("which") else "No mitigation"
         ]
 
 
