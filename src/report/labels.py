@@ -19,7 +19,7 @@ DISTANCES = (5.0, 8.0, 11.5, 16.0, 21.0, 27.0, 34.0, 43.0, 53.0, 65.0, 80.0, 97.
 SWEEPS, DESCENTS = 20, 10
 GOOD = 30.0
 """Cost of a name in a placing that no further descent need improve: 20 points away, and over nothing."""
-MARGIN = 1.0
+MARGIN = 2.0
 """Kept free around each name."""
 RADIUS = 4.5
 """Half the width of a point's marker."""

@@ -8,13 +8,14 @@ from src.report.lines import ORDER
 
 
 def best(table: Mapping[str, Any], column: Mapping[str, Any]) -> set[str]:
-    """Labels of the rows whose score is the best of the column, as it is written; the Original only by itself."""
+    """Labels of the rows whose score is the best of the column, as it is written; never the Original, which learned no
+    speech. None where all are equal, or there is nothing to be better than."""
     scores = {
         row["label"]: float(percent(row["scores"][column["key"]]["mean"]))
         for row in table["rows"]
-        if column["key"] in row["scores"] and (row["strategy"] != "original" or len(table["rows"]) == 1)
+        if column["key"] in row["scores"] and row["strategy"] != "original"
     }
-    if not scores:
+    if len(set(scores.values())) < 2:
         return set()
     wanted = (max if column["direction"] == "up" else min)(scores.values())
     return {name for name, score in scores.items() if score == wanted}

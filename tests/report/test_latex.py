@@ -71,6 +71,8 @@ def test_blocks_and_the_best(told: dict) -> None:
         means = {r["label"]: r["scores"][column["key"]]["mean"] for r in told["rows"][1:]}
         highest = f"{100 * max(means.values()):.1f}"
         assert ranking.best(told, column) == {label for label, mean in means.items() if f"{100 * mean:.1f}" == highest}
+    alike = [{"label": name, "strategy": name, "scores": {"a": {"mean": 0.0}}} for name in ("x", "y")]
+    assert ranking.best({"rows": alike}, {"key": "a", "direction": "up"}) == set()
 
 
 def test_panels_keep_groups_whole() -> None:
