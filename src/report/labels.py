@@ -16,7 +16,7 @@ Array = NDArray[Any]
 
 DIRECTIONS = 20
 DISTANCES = (5.0, 8.0, 11.5, 16.0, 21.0, 27.0, 34.0, 43.0, 53.0, 65.0, 80.0, 97.0)
-SWEEPS, DESCENTS = 20, 10
+SWEEPS, DESCENTS = 20, 5
 GOOD = 30.0
 """Cost of a name in a placing that no further descent need improve: 20 points away, and over nothing."""
 MARGIN = 2.0

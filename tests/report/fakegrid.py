@@ -308,9 +308,12 @@ class FakeGrid:
             for task in ("asr", "tts"):
                 errors = [rng.randrange(3) for _ in range(self.n)]
                 rows = [
-                    {"task": task, "id": f"eval-{i}", "errors": wrong, "words_counted": 6}
+                    {
+                        "task": task, "id": f"eval-{i}", "prompt": f"{task} of sentence {i}",
+                        "reference": f"sentence {i}", "response": f"sentence {i}", "errors": wrong, "words_counted": 6,
+                    }
                     for i, wrong in enumerate(errors)
-                ]
+                ]  # fmt: skip
                 responses += rows
                 words(f"wer/{task}", rows)
             words("wer/question", [row for row in responses if row["task"] == "sqa"])

@@ -95,7 +95,8 @@ def test_a_name_that_fits_no_row_is_one_line(fake: FakeGrid) -> None:
     with pytest.raises(ConfigError) as caught:
         check_compare(comparing(fake, "none", "merge_tie"))
     assert str(caught.value) == (
-        "compare=merge_tie: no row of this grid is called so; its rows are none, No mitigation, merge_ties, Merge (TIES)"
+        "compare=merge_tie: no row of this grid is called so; "
+        "its rows are none, No mitigation, merge_ties, Merge (TIES)"
     )
     with pytest.raises(ConfigError, match="compare names 20 rows; it must name at most 19"):
         check_compare(comparing(fake, *map(str, range(20))))

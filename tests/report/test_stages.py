@@ -8,6 +8,7 @@ import pytest
 from src.report import curves, figure, retention, stages
 from src.report.document import document
 from src.report.lines import collapse
+from src.report.looks import MARKERS
 from src.report.report import write
 from src.stages import ORIGINAL
 from tests.report.fakegrid import FakeGrid
@@ -68,7 +69,7 @@ def test_one_line_is_never_drawn_through_two_chains(fake: FakeGrid) -> None:
     told = document(collapse(fake.rows, fake.store), curves=curves.collect(collapse(fake.rows, fake.store), fake.store))
     drawn = Figure()
     figure._fill(drawn, told)
-    ends = [[np.size(line.get_xdata()) for line in axis.lines if line.get_linestyle() == "-"] for axis in drawn.axes]
+    ends = [[np.size(line.get_xdata()) for line in axis.lines if line.get_marker() in MARKERS] for axis in drawn.axes]
     assert [max(own) for own in ends] == [4, 4, 2, 2]
     assert [[tick.get_text() for tick in axis.get_xticklabels()] for axis in drawn.axes[::2]] == [
         ["Original", "ASR", "TTS", "SQA"], ["Original", "SQA"],

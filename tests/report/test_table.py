@@ -175,7 +175,7 @@ def test_the_document_is_as_described(whole: FakeGrid) -> None:
 
 
 def test_special_characters_in_labels() -> None:
-    row = {"label": "A|B_50%", "strategy": "x", "replay": False, "settings": {}, "seeds": [0], "state": "not run", "evaluations": ["e"]}
+    row = {"label": "A|B_50%", "strategy": "x", "replay": False, "settings": {}, "seeds": [0], "state": "not run"}
     empty: dict = {"scores": {}, "tests": {}, "forgetting": [], "ifeval": {}}
     told = {"columns": [], "rows": [{**row, **empty}], "references": [], "recognizers": [], "curves": [], "data": {}}
     assert r"| A\|B_50% |" in table.to_markdown(told)

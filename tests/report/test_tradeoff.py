@@ -67,9 +67,6 @@ def test_one_seed_has_intervals_over_the_examples(fake: FakeGrid) -> None:
     assert row["abilities"]["t2t"]["interval"][0] < row["abilities"]["t2t"]["mean"]
 
 
-ABILITIES = ("t2t", "ifeval", "s2t", "s2s")
-
-
 def drawn(rows: list[dict]) -> Figure:
     figure = Figure(dpi=100)
     FigureCanvasAgg(figure)
@@ -98,7 +95,7 @@ def crowd(count: int, seed: int) -> list[dict]:
         {
             "row": number, "label": row["label"], "strategy": row["strategy"], "replay": row["replay"],
             "look": asdict(look[row["label"]]), "reference": number in (2, 9),
-            "abilities": {name: entry(row["values"][name if name in row["values"] else "s2t"]) for name in ABILITIES},
+            "abilities": {name: entry(value) for name, value in row["values"].items()},
         }
         for number, row in enumerate(rows, start=2)
     ]  # fmt: skip
