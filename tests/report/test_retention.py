@@ -99,7 +99,7 @@ def test_markdown_and_page_show_the_same(fake: FakeGrid) -> None:
         ("Replay", "ASR"), ("Replay", "TTS"), ("Replay", "SQA"),
     ]  # fmt: skip
     markdown = (fake.grid / "table.md").read_text()
-    assert "T2T, mean of 3 sets forgetting ↓ |" in markdown and "IFEval prompt kept ↑ |" in markdown
+    assert "T2T, mean of 3 sets forgetting ↓ |" in markdown and "IFEval prompt retention ↑ |" in markdown
     for line in lines:
         assert len(line["cells"]) == 8
         assert f"| {line['label']} | {line['stage']} | {' | '.join(line['cells'])} |" in markdown
