@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
@@ -25,6 +26,7 @@ from src.checks import check_setting
 from src.config import compose, local_paths
 from src.grid.errors import ConfigError
 from src.grid.execute import failure_file, record_failure
+from src.grid.files import write_whole
 from src.grid.plan import Plan, launched, make_plan
 from src.grid.row import Row
 from src.grid.step import canonical
@@ -196,12 +198,14 @@ def grid_name(rows: Sequence[Row]) -> str:
 
 
 def freeze(plan: Plan, store: Store, folder: Path, names: Iterable[str]) -> None:
-    """Save the plan in the grid's folder, and forget how the steps `names` failed."""
+    """Save the plan in the grid's folder with the overrides of its rows, and forget how the steps `names` failed."""
     folder.mkdir(parents=True, exist_ok=True)
     store.root.mkdir(parents=True, exist_ok=True)
     for name in names:
         failure_file(folder, name).unlink(missing_ok=True)
     plan.save(folder / "plan.json")
+    rows = [{"row": row.label, "seed": row.seed, "overrides": list(row.overrides)} for row in plan.rows]
+    write_whole(folder / "overrides.yaml", yaml.safe_dump({**plan.about, "rows": rows}, sort_keys=False, width=1000))
 
 
 def point_latest(folder: Path) -> None:

@@ -18,9 +18,7 @@ from launchers.resources import REPORT
 from launchers.sent import Sent, read_sent
 from launchers.view import duration, numbers_text
 from src.grid import lease
-from src.grid.arguments import matching
 from src.grid.context import read_progress
-from src.grid.errors import ConfigError
 from src.grid.execute import failure_file, failure_reason
 from src.grid.job import read_attempts
 from src.grid.plan import Plan
@@ -84,22 +82,6 @@ class Overview:
             "report": asdict(self.report),
             "fault": self.fault,
         }
-
-
-def find_grid(text: str | None, outputs: Path) -> Path:
-    """The folder of a grid: by path, by name, by the beginning of its name; None: the latest. Raises ConfigError."""
-    if text is None:
-        folder = outputs / "latest"
-        if not (folder / "plan.json").exists():
-            raise ConfigError(f"there is no grid in {outputs}; run one, or name its outputs folder: --outputs DIR")
-        return folder.resolve()
-    if (Path(text) / "plan.json").exists():
-        return Path(text).resolve()
-    names = sorted(file.parent.name for file in outputs.glob("grids/*/plan.json"))
-    matches = matching(text, names)
-    if len(matches) != 1:
-        raise ConfigError(f"{text} names {len(matches) or 'no'} grids of {outputs}; there are: {', '.join(names)}")
-    return (outputs / "grids" / matches[0]).resolve()
 
 
 def overview(folder: Path) -> Overview:

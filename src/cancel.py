@@ -10,8 +10,7 @@ from hydra.errors import CompactHydraException
 
 from launchers.base import Scheduler, SchedulerError, scheduler
 from launchers.sent import read_sent
-from launchers.states import find_grid
-from src.grid.arguments import grid_parser
+from src.grid.arguments import find_grid, grid_parser
 from src.grid.errors import ConfigError
 
 PATIENCE = 60.0

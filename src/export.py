@@ -17,9 +17,8 @@ from pathlib import Path
 
 from hydra.errors import CompactHydraException
 
-from launchers.states import find_grid
 from src.evaluate.asking import Decoding
-from src.grid.arguments import command_parser
+from src.grid.arguments import command_parser, find_grid
 from src.grid.errors import ConfigError
 from src.grid.files import permit_as
 from src.grid.plan import Plan

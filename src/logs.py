@@ -12,8 +12,7 @@ from hydra.errors import CompactHydraException
 from launchers.base import scheduler
 from launchers.resources import REPORT
 from launchers.sent import read_sent
-from launchers.states import find_grid
-from src.grid.arguments import grid_parser, matching
+from src.grid.arguments import find_grid, grid_parser, matching
 from src.grid.errors import ConfigError
 from src.grid.execute import log_file
 from src.grid.plan import Plan

@@ -21,9 +21,9 @@ from yaml import YAMLError
 from launchers.base import Scheduler, scheduler
 from launchers.resources import Settings
 from launchers.sent import read_sent, settings_file
-from launchers.states import find_grid, follow
+from launchers.states import follow
 from launchers.submission import submit
-from src.grid.arguments import grid_parser
+from src.grid.arguments import find_grid, grid_parser
 from src.grid.errors import ConfigError
 from src.grid.execute import failure_file
 from src.grid.plan import Plan, make_plan

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from hydra.errors import CompactHydraException
 from rich.console import Console
 
-from launchers.states import find_grid, follow, overview, render
-from src.grid.arguments import grid_parser
+from launchers.states import follow, overview, render
+from src.grid.arguments import find_grid, grid_parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

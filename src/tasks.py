@@ -36,7 +36,7 @@ class Column:
     direction: str = "up"
     """up: higher is better; down: lower is."""
     table: str = "main"
-    """main: a column of the table; skills: of the second table; more: only in table.json and table.csv."""
+    """main: a column of the table; skills: of the second table; more: only in table.json, table.csv and scores.csv."""
     ability: str = ""
     """Name of the ability that the score stands for at a glance; its mean over the question sets is drawn."""
 

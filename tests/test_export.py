@@ -123,7 +123,7 @@ def publish(row: Row, models: Path, corpus: Path, store: Store, work: Path) -> N
 
 @pytest.fixture
 def exported(outputs: Path, tmp_path: Path) -> Path:
-    assert export.main(["None", str(tmp_path / "out"), "--outputs", str(outputs), "--seed", "1"]) == 0
+    assert export.main(["No mitigation", str(tmp_path / "out"), "--outputs", str(outputs), "--seed", "1"]) == 0
     return tmp_path / "out"
 
 
@@ -285,7 +285,7 @@ def test_a_row_that_is_no_merge_has_no_parts(
 ) -> None:
     assert export.main(["none", *merged[2][1:]]) == 2
     said = capsys.readouterr().err
-    assert said == "--parts: None is no merge; without --parts its model is exported\n"
+    assert said == "--parts: No mitigation is no merge; without --parts its model is exported\n"
     shutil.rmtree(merged[0].folder(merged[1].stages["asr"]))
     assert export.main(merged[2]) == 2
     assert "is not complete: the store has no " in capsys.readouterr().err
@@ -362,8 +362,8 @@ def test_a_base_model_of_a_folder_is_no_link(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (["nonsense"], "there is no row nonsense in this grid; there are: none, replay"),
-        (["none"], "None has the seeds 0, 1: choose one (--seed)"),
-        (["none", "--seed", "7"], "None has the seeds 0, 1: not 7 (--seed)"),
+        (["none"], "No mitigation has the seeds 0, 1: choose one (--seed)"),
+        (["none", "--seed", "7"], "No mitigation has the seeds 0, 1: not 7 (--seed)"),
         (["replay"], "Replay, seed 0, is not complete: the store has no train-sqa-replay-"),
         (["none", "--grid", "other"], "other names no grids"),
     ],

@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
+from src.grid.errors import ConfigError
+
 
 def command_parser(name: str, documentation: str) -> argparse.ArgumentParser:
     """The parser of `python -m NAME`. documentation: the module's docstring."""
@@ -26,3 +28,19 @@ def grid_parser(name: str, documentation: str, required: bool = False) -> argpar
     parser.add_argument("grid", metavar="GRID", nargs=None if required else "?", help=told)
     parser.add_argument("--outputs", metavar="DIR", type=Path, default=Path("outputs"), help="default: outputs")
     return parser
+
+
+def find_grid(text: str | None, outputs: Path) -> Path:
+    """The folder of a grid: by path, by name, by the beginning of its name; None: the latest. Raises ConfigError."""
+    if text is None:
+        folder = outputs / "latest"
+        if not (folder / "plan.json").exists():
+            raise ConfigError(f"there is no grid in {outputs}; run one, or name its outputs folder: --outputs DIR")
+        return folder.resolve()
+    if (Path(text) / "plan.json").exists():
+        return Path(text).resolve()
+    names = sorted(file.parent.name for file in outputs.glob("grids/*/plan.json"))
+    matches = matching(text, names)
+    if len(matches) != 1:
+        raise ConfigError(f"{text} names {len(matches) or 'no'} grids of {outputs}; there are: {', '.join(names)}")
+    return (outputs / "grids" / matches[0]).resolve()

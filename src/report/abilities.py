@@ -16,6 +16,9 @@ TEXT = tasks.TEXT_ABILITIES
 SPOKEN = tasks.SPOKEN_ABILITIES
 IFEVAL = tasks.ABILITIES["ifeval"].key
 
+MEAN = "mean/"
+"""Keys of the means over the question sets begin with it, as in mean/t2t."""
+
 Entry = dict[str, Any]
 """mean, std, standard_error, interval and seeds, as of a score in table.json."""
 
@@ -86,3 +89,22 @@ def interval_of_mean(scores: Sequence[Mapping[str, Any]]) -> tuple[float, float]
     below = math.hypot(*(one["value"] - one["interval"][0] for one in scores)) / len(scores)
     above = math.hypot(*(one["interval"][1] - one["value"] for one in scores)) / len(scores)
     return value - below, value + above
+
+
+def means(scores: Mapping[str, Mapping[str, Any]], keys: Sequence[str]) -> dict[str, Entry]:
+    """The means over the question sets of a row's scores, as scores of their own: {"mean/t2t": score}.
+
+    keys: those of the whole table. An ability that is scored on one set alone has none.
+    """
+    found = {}
+    for ability in tasks.ABILITIES:
+        own = keys_of(ability, keys)
+        whole = mean(scores, own) if len(own) > 1 else None
+        if whole is None:
+            continue
+        for one in whole["seeds"]:
+            parts = [part for key in own for part in scores[key]["seeds"] if part["seed"] == one["seed"]]
+            one["n"] = sum(part["n"] for part in parts)
+            one["interval"] = interval_of_mean(parts)
+        found[MEAN + ability] = {**whole, "n": whole["seeds"][0]["n"]}
+    return found

@@ -36,10 +36,25 @@ def cell(row: Mapping[str, Any], key: str, sign: str = " ± ") -> str:
     return valued(score, sign)
 
 
-def valued(score: Mapping[str, Any], sign: str = " ± ", scale: float = 1.0) -> str:
-    """A score, or what looks like one, with its spread. scale: what makes a share of it."""
+def uncertainty(score: Mapping[str, Any]) -> tuple[str, float] | None:
+    """What stands after the score: ("±", spread), or ("≥", bound) and ("≤", bound) where every example counted or none.
+
+    There the spread is 0 and says nothing: the bound is that of the 95 % interval, of the widest over several seeds.
+    """
     wide = spread(score)
-    return percent(scale * score["mean"]) + (f"{sign}{percent(scale * wide)}" if sign and wide is not None else "")
+    if wide == 0 and score["mean"] in (0, 1):
+        own = [score["interval"]] if score["std"] is None else [one.get("interval") for one in score["seeds"]]
+        if own and all(own):
+            low, high = min(one[0] for one in own), max(one[1] for one in own)
+            return ("≥", low) if score["mean"] else ("≤", high)
+    return None if wide is None else ("±", wide)
+
+
+def valued(score: Mapping[str, Any], sign: str = " ± ", scale: float = 1.0) -> str:
+    """A score, or what looks like one, with its spread. sign: how ± is written, "" for no spread; scale: what makes a
+    share of it."""
+    more = uncertainty(score) if sign else None
+    return percent(scale * score["mean"]) + (sign.replace("±", more[0]) + percent(scale * more[1]) if more else "")
 
 
 def marked(row: Mapping[str, Any], key: str, sign: str = " ± ") -> str:

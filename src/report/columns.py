@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from src import tasks
+from src.report import abilities
 
 HARNESS = "lm_eval/"
 """Keys of scores by lm-evaluation-harness begin with it."""
@@ -14,9 +15,9 @@ NO_SHARES = ("perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte"
 def columns(keys: Iterable[str], titles: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
     """How to show each score: {"key", "group", "name", "direction", "table"}.
 
-    titles: of question sets; a set without one is called by its name. `table` is "main" for the paper's columns,
-    "skills" for the word error rates, the form of the responses and the tasks of lm-evaluation-harness, "more" for the
-    rest. Question sets come first, in the order in which they occur.
+    titles: of question sets; a set without one is called by its name. `table` is "main" for the paper's columns, "mean"
+    for means over the question sets, "skills" for the word error rates and the form of the responses, "lm_eval" for the
+    tasks of lm-evaluation-harness, "more" for the rest. Question sets come first, in the order in which they occur.
     """
     keys, titles = list(dict.fromkeys(keys)), titles or {}
     sets = list(dict.fromkeys(name for key in keys if (name := tasks.set_of(key))))
@@ -29,10 +30,16 @@ def columns(keys: Iterable[str], titles: Mapping[str, str] | None = None) -> lis
         group = column.group or titles.get(name, name)
         shown = {"key": key, "group": group, "name": column.name, "direction": column.direction, "table": column.table}
         found.append(shown)
-    for key in [key for key in keys if tasks.find(key) is None]:
+    for ability in tasks.ABILITIES:
+        if (key := abilities.MEAN + ability) in keys:
+            count, name = len(abilities.keys_of(ability, keys)), tasks.ABILITIES[ability].name
+            found.append(
+                {"key": key, "group": f"Mean of {count} sets", "name": name, "direction": "up", "table": "mean"}
+            )
+    for key in [key for key in keys if tasks.find(key) is None and not key.startswith(abilities.MEAN)]:
         task, _, metric = key.removeprefix(HARNESS).rpartition("/")
         share = key.startswith(HARNESS) and metric.partition(",")[0] not in NO_SHARES
-        table = "skills" if share else "more"
+        table = "lm_eval" if share else "more"
         group = task if share else key.rpartition("/")[0]
         found.append({"key": key, "group": group, "name": metric, "direction": "up", "table": table})
     return found
@@ -44,8 +51,15 @@ def heading(column: Mapping[str, Any]) -> str:
 
 
 def shown(table: Mapping[str, Any], which: str) -> list[dict[str, Any]]:
-    """The columns that stand in the table `which`: main, skills or more."""
+    """The columns that stand in the table `which`: main, mean, skills, lm_eval or more."""
     return [column for column in table["columns"] if column["table"] == which]
+
+
+def front(table: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The columns of the first table: those of the question sets, their means, and the other main ones."""
+    main = shown(table, "main")
+    sets = [column for column in main if tasks.set_of(column["key"])]
+    return [*sets, *shown(table, "mean"), *(column for column in main if column not in sets)]
 
 
 def arrow(column: Mapping[str, Any]) -> str:

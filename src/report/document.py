@@ -11,6 +11,7 @@ from typing import Any
 from src.report import abilities, marks
 from src.report.columns import columns
 from src.report.compare import references
+from src.report.components import components
 from src.report.lines import Line
 from src.report.retention import Measured
 from src.report.sets import titles
@@ -30,9 +31,13 @@ def document(
 ) -> dict[str, Any]:
     """table.json as an object; see docs/table_schema.md. tests, forgotten and ifeval are by the line's label."""
     rows = [row for line in lines for row in line.rows]
+    keys = list(dict.fromkeys(key for line in lines for key in line.scores))
+    scores = {line.label: {key: score.entry() for key, score in line.scores.items()} for line in lines}
+    means = {label: abilities.means(own, keys) for label, own in scores.items()}
+    averaged = dict.fromkeys(key for own in means.values() for key in own)
     return {
         "format": FORMAT,
-        "columns": columns((key for line in lines for key in line.scores), titles(rows)),
+        "columns": columns([*keys, *averaged], titles(rows)),
         "rows": [
             {
                 "label": line.label,
@@ -40,9 +45,10 @@ def document(
                 "settings": dict(line.settings),
                 "seeds": line.seeds,
                 "replay": line.replays,
+                **components(line.rows[0]),
                 "state": line.state,
                 "evaluations": [row.evaluate.name for row in line.rows],
-                "scores": {key: score.entry() for key, score in line.scores.items()},
+                "scores": scores[line.label] | means[line.label],
                 "tests": dict((tests or {}).get(line.label, {})),
                 "forgetting": [
                     {"stage": stage, **measured} for stage, measured in (forgotten or {}).get(line.label, ())

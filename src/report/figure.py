@@ -5,6 +5,7 @@ Curves of one chain share an axis, and each chain has its own.
 `draw` writes figure3.svg and figure3.png.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,14 +13,18 @@ from typing import TYPE_CHECKING, Any
 from src import tasks
 from src.report import abilities, drawing, stages
 from src.report.cells import spread
-from src.report.drawing import COLORS, RULE
+from src.report.drawing import RULE
+from src.report.looks import Look, looks
 from src.stages import ORIGINAL
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-VERSION = 2
+VERSION = 3
 """Version of the drawing; raised when the same numbers are to look different."""
+
+LEGEND_COLUMNS = 2
+
 
 def average(scores: Mapping[str, Mapping[str, Any]], keys: Sequence[str]) -> tuple[float, float] | None:
     """Mean over `keys` of a point's scores, with its spread, both in percent; None where no seed has all of them.
@@ -53,40 +58,39 @@ def draw(table: Mapping[str, Any], folder: Path) -> Path | None:
     """Write figure3.svg and figure3.png into `folder`; the path of the first, None if the grid has no curve to show."""
     if not panels(table):
         return None
-    return drawing.keep(folder, "figure3", [VERSION, table["curves"]], lambda figure: _fill(figure, table))
+    shown = looks(table["rows"])
+    numbers = [VERSION, table["curves"], {label: str(look) for label, look in shown.items()}]
+    return drawing.keep(folder, "figure3", numbers, lambda figure: _fill(figure, table))
 
 
 def _fill(figure: "Figure", table: Mapping[str, Any]) -> None:
     """A row of axes for each chain: the same place on two axes of different chains is not the same training."""
     chosen, told = panels(table), chains(table)
-    figure.set_size_inches(3.7 * len(chosen), 3.3 + 2.9 * (len(told) - 1))
-    axes = figure.subplots(len(told), len(chosen), sharey=True, squeeze=False)
-    styles = {curve["label"]: i for i, curve in enumerate(table["curves"])}
+    below = 0.15 + 0.22 * math.ceil(len(table["curves"]) / LEGEND_COLUMNS)
+    shown = looks(table["rows"])
     legend: dict[str, Any] = {}
-    for row, (reached, curves) in zip(axes, told, strict=True):
+    for row, (reached, curves) in zip(drawing.panels(figure, len(told), len(chosen), below), told, strict=True):
         for axis, (title, keys) in zip(row, chosen, strict=True):
             drawing.clear(axis)
-            axis.set_title(title, loc="left", fontsize=10, pad=10)
+            axis.set_title(f"{title}, %", loc="left", fontsize=9.5, pad=10)
             axis.set_ylim(-3, 104)
             axis.set_xlim(-0.25, len(reached) - 0.6)
             axis.set_xticks(range(len(reached)), [stages.title(stage) for stage in reached])
             axis.set_yticks(range(0, 101, 25))
             axis.grid(axis="y", color=RULE, linewidth=0.8)
             for i, curve in enumerate(curves):
-                _line(axis, curve, keys, reached, (i, len(curves)), styles[curve["label"]])
+                _line(axis, curve, keys, reached, (i, len(curves)), shown[curve["label"]])
             for handle, name in zip(*axis.get_legend_handles_labels(), strict=True):
                 legend.setdefault(name, handle)
-        row[0].set_ylabel("%", rotation=0, labelpad=8)
     figure.legend(
-        list(legend.values()), list(legend), loc="outside lower center", ncols=min(3, len(legend)), frameon=False,
-        fontsize=9,
+        list(legend.values()), list(legend), loc="lower left", ncols=LEGEND_COLUMNS, frameon=False, fontsize=9,
     )  # fmt: skip
 
 
 def _line(
-    axis: Any, curve: Mapping[str, Any], keys: list[str], reached: list[str], place: tuple[int, int], style: int
+    axis: Any, curve: Mapping[str, Any], keys: list[str], reached: list[str], place: tuple[int, int], look: Look
 ) -> None:
-    """Draw a curve over the stages. place: which of how many on this axis; style: number of its color."""
+    """Draw a curve over the stages. place: which of how many on this axis."""
     found = {point["stage"]: average(point["scores"], keys) for point in curve["points"]}
     shown = [(x, *found[stage]) for x, stage in enumerate(reached) if found.get(stage)]  # type: ignore[misc]
     if not shown:
@@ -94,22 +98,12 @@ def _line(
     x, y, spread = (list(numbers) for numbers in zip(*shown, strict=True))
     i, count = place
     shift = 0.03 * (i - (count - 1) / 2)
-    color = COLORS[style % len(COLORS)]
     axis.errorbar(
-        [at + shift for at in x],
-        y,
-        yerr=spread,
-        color=color,
-        label=curve["label"],
-        linestyle="-" if style < len(COLORS) else "--",
-        linewidth=2,
-        elinewidth=1.2,
-        capsize=2.5,
-        marker="o",
-        markersize=5.5,
-    )
+        [at + shift for at in x], y, yerr=spread, color=look.color, label=curve["label"], linestyle=look.line,
+        linewidth=2, elinewidth=1.2, capsize=2.5, **drawing.marker(look),
+    )  # fmt: skip
     if count <= 3:
         axis.annotate(
             f"{y[-1]:.0f}", (x[-1] + shift, y[-1]), xytext=(9, 0), textcoords="offset points",
-            color=color, va="center", fontweight="bold",
+            color=look.color, va="center", fontweight="bold",
         )  # fmt: skip

@@ -8,12 +8,12 @@ from src.report.cells import ABSENT, label, valued
 from src.report.retention import MEASURES
 from src.report.stages import title
 
-NAMES = {"forgetting": "forgetting", "backward_transfer": "BWT", "retention": "kept", "rate": "rate"}
+NAMES = {"forgetting": "forgetting", "backward_transfer": "BWT", "retention": "retention", "rate": "rate"}
 """Headings of the measures."""
 NOTES = (
     "Each text ability by itself, in percent, relative to the Original that the row was trained from. "
     "forgetting: the best score before minus the one now (Chaudhry et al. 2018). BWT, backward transfer: now minus the "
-    "Original (Lopez-Paz & Ranzato 2017). kept: now / Original. rate: Speech-IFEval's forgetting rate, "
+    "Original (Lopez-Paz & Ranzato 2017). retention: now / Original. rate: Speech-IFEval's forgetting rate, "
     "(now - Original) / Original.",
     "± as in the table; a standard error takes the two scores as independent.",
 )

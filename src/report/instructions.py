@@ -3,7 +3,6 @@
 A group is the first half of an instruction's id, as keywords of keywords:existence. Strict, each instruction counts.
 """
 
-import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,11 +13,12 @@ from src.grid.store import Store
 from src.report import abilities, drawing
 from src.report.cells import spread
 from src.report.lines import Line
+from src.report.looks import Look, looks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-VERSION = 2
+VERSION = 3
 """Version of the drawing; raised when the same numbers are to look different."""
 
 FILL = 0.8
@@ -81,14 +81,19 @@ def draw(table: Mapping[str, Any], folder: Path) -> Path | None:
     rows = [{name: row[name] for name in ("label", "strategy", "ifeval")} for row in chosen(table)]
     if not rows:
         return None
-    return drawing.keep(folder, "ifeval", [VERSION, rows], lambda figure: _fill(figure, rows, groups(table)))
+    every = looks(table["rows"])
+    shown = {row["label"]: every[row["label"]] for row in rows}
+    numbers = [VERSION, rows, [str(look) for look in shown.values()]]
+    return drawing.keep(folder, "ifeval", numbers, lambda figure: _fill(figure, rows, groups(table), shown))
 
 
-def _fill(figure: "Figure", rows: Sequence[Mapping[str, Any]], kinds: Sequence[str]) -> None:
-    figure.set_size_inches(7.4, 0.9 + 0.6 * len(kinds))
+def _fill(
+    figure: "Figure", rows: Sequence[Mapping[str, Any]], kinds: Sequence[str], shown: Mapping[str, Look]
+) -> None:
+    figure.set_size_inches(5.2, 1.1 + 0.6 * len(kinds))
     axis = figure.subplots()
     drawing.clear(axis)
-    axis.set_title("Instructions followed, by group (IFEval, strict), %", loc="left", fontsize=10, pad=10)
+    axis.set_title("Instructions followed (IFEval, strict), %", loc="left", fontsize=9.5, pad=10)
     axis.set_xlim(0, 104)
     axis.set_ylim(len(kinds) - 0.5, -0.5)
     axis.set_xticks(range(0, 101, 25))
@@ -96,18 +101,20 @@ def _fill(figure: "Figure", rows: Sequence[Mapping[str, Any]], kinds: Sequence[s
     counts = {kind: next(row["ifeval"][kind]["n"] for row in rows if kind in row["ifeval"]) for kind in kinds}
     axis.set_yticks(range(len(kinds)), [f"{name(kind)} ({counts[kind]})" for kind in kinds])
     height = FILL / len(rows)
-    colors = itertools.cycle(drawing.COLORS)
     for i, row in enumerate(rows):
-        color = drawing.QUIET if row["strategy"] == "original" else next(colors)
+        look = shown[row["label"]]
         own = [(at, row["ifeval"][kind]) for at, kind in enumerate(kinds) if kind in row["ifeval"]]
         axis.barh(
             [at + height * (i - (len(rows) - 1) / 2) for at, _ in own],
             [100 * one["mean"] for _, one in own],
             height=0.86 * height,
-            color=color,
+            color=look.color,
+            hatch=look.hatch,
+            edgecolor=drawing.PAPER,
+            linewidth=0,
             label=row["label"],
             xerr=[100 * (spread(one) or 0.0) for _, one in own],
             error_kw={"elinewidth": 0.9, "ecolor": drawing.INK, "alpha": 0.55},
         )
     handles, names = axis.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=min(4, len(names)), frameon=False, fontsize=9)
+    figure.legend(handles, names, loc="outside lower center", ncols=min(2, len(names)), frameon=False, fontsize=9)

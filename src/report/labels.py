@@ -16,12 +16,18 @@ Array = NDArray[Any]
 
 DIRECTIONS = 20
 DISTANCES = (5.0, 8.0, 11.5, 16.0, 21.0, 27.0, 34.0, 43.0, 53.0, 65.0, 80.0, 97.0)
-SWEEPS, DESCENTS = 20, 10
-MARGIN = 1.0
+SWEEPS, DESCENTS = 20, 5
+GOOD = 30.0
+"""Cost of a name in a placing that no further descent need improve: 20 points away, and over nothing."""
+MARGIN = 2.0
 """Kept free around each name."""
+RADIUS = 4.5
+"""Half the width of a point's marker."""
 OUTSIDE, COVERED, CROSSED, FAR = 100.0, 20.0, 400.0, 1.5
 """What is bad: each square point outside the bounds, or over something else; a leader that crosses another, a name or a
 point; each point away."""
+MARKER = 100.0
+"""What is worse than the cover of a line: each square point over a marker."""
 
 
 def place(points: Array, sizes: Array, taken: Array, bounds: Sequence[float]) -> Array:
@@ -38,7 +44,8 @@ def place(points: Array, sizes: Array, taken: Array, bounds: Sequence[float]) ->
     area = np.prod(boxes[..., 2:] - boxes[..., :2], axis=-1)
     inside = _shared(boxes, np.array([bounds], dtype=float))
     away = np.linalg.norm(ends - points[:, None], axis=-1)
-    alone = OUTSIDE * (area - inside) + COVERED * _shared(boxes, taken) + FAR * away
+    markers = np.concatenate([points - RADIUS, points + RADIUS], axis=1)
+    alone = OUTSIDE * (area - inside) + COVERED * _shared(boxes, taken) + MARKER * _shared(boxes, markers) + FAR * away
     for i in range(n):
         others = points[(np.abs(points - points[i]) > 2 * MARGIN).any(axis=1)]
         spots = np.concatenate([others - 2 * MARGIN, others + 2 * MARGIN], axis=1)
@@ -66,7 +73,17 @@ def place(points: Array, sizes: Array, taken: Array, bounds: Sequence[float]) ->
         total = sum(costs(i, chosen)[chosen[i]] for i in range(n))
         if total < least:
             best, least = chosen, total
+        if least < n * GOOD:
+            break
     return options[np.arange(n), best]
+
+
+def covers(points: Array, corners: Array, sizes: Array) -> bool:
+    """Whether a name of `sizes` at its lower left corner covers another one, or the marker of a point."""
+    names = np.concatenate([corners, corners + sizes], axis=1)
+    markers = np.concatenate([points - RADIUS, points + RADIUS], axis=1)
+    others = _shared(names, names) - np.prod(sizes, axis=1)
+    return bool((others > 1e-6).any() or (_shared(names, markers) > 0).any())
 
 
 def leader(point: Array, box: Array) -> Array:

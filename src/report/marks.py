@@ -17,7 +17,7 @@ from src.evaluate.comparison import Comparison, Examples, Outcome, Seeds, compar
 from src.grid.row import Row
 from src.grid.store import Store
 from src.report.compare import references
-from src.report.lines import Line
+from src.report.lines import Line, Variant
 from src.tasks import SET, TASKS
 
 LEVEL = 0.05
@@ -41,7 +41,7 @@ def outcomes(responses: Path, corpus: str = "") -> dict[str, dict[str, Outcome]]
 
 def collect(lines: Sequence[Line], store: Store) -> dict[str, Tests]:
     """The tests of every line, by its label."""
-    rows = {line.label: {row.seed: own for row in line.rows if (own := _read(row, store))} for line in lines}
+    rows = {line.label: outcomes_of(line, store) for line in lines}
     found: dict[str, Tests] = {line.label: {} for line in lines}
     for reference in references(lines):
         against: dict[str, list[str]] = {}
@@ -66,7 +66,7 @@ def column(key: str, rows: Mapping[str, Seeds], labels: Sequence[str], reference
         family[label] = {
             seed: {key: scores[key]}
             for seed, scores in rows[label].items()
-            if key in scores and seed in own and _sizes(scores[key]) == _sizes(own[seed][key])
+            if key in scores and seed in own and sizes(scores[key]) == sizes(own[seed][key])
         }
     compared = {label: found[key] for label, found in compare(family, reference, LEVEL).items() if key in found}
     adjusted = holm([one.p_every for one in compared.values()])
@@ -111,8 +111,14 @@ def needed(seeds: int, family: int) -> float:
     return float(stdtrit(seeds - 1, 1 - LEVEL / family / 2))
 
 
-def _sizes(examples: Examples) -> dict[str, int]:
+def sizes(examples: Examples) -> dict[str, int]:
+    """How much each example counts. Two rows answered the same examples if theirs are equal."""
     return {id: outcome[1] if isinstance(outcome, tuple) else 1 for id, outcome in examples.items()}
+
+
+def outcomes_of(line: Variant, store: Store) -> Seeds:
+    """What became of every example, by seed; seeds that were not scored are left out."""
+    return {row.seed: own for row in line.rows if (own := _read(row, store))}
 
 
 def _read(row: Row, store: Store) -> dict[str, dict[str, Outcome]] | None:

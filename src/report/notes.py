@@ -6,7 +6,7 @@ from typing import Any
 from src import tasks
 from src.evaluate import qa
 from src.report import abilities, marks
-from src.report.cells import MISSING, percent
+from src.report.cells import MISSING, percent, uncertainty
 from src.report.columns import shown
 from src.report.compare import SUPERSCRIPTS
 from src.report.stages import listed
@@ -16,6 +16,7 @@ NORMALIZATIONS = {
     "whisper": "after Whisper's English normalizer",
 }
 """How words are compared, by the name in src.evaluate.wer."""
+PAPERS_NAME = "{}: trained on speech alone, without replay, merge or another method; the paper calls this row None."
 
 
 def notes(table: Mapping[str, Any]) -> list[str]:
@@ -30,10 +31,13 @@ def notes(table: Mapping[str, Any]) -> list[str]:
         )
     elif scores:
         said.append("Percent ± the standard error over the scored examples (one seed).")
+    if any((more := uncertainty(score)) and more[0] != "±" for score in scores):
+        said.append("≥ or ≤: every example counted, or none; the bound of the 95 % interval, in place of ± 0.0.")
+    said += [PAPERS_NAME.format(row["label"]) for row in table["rows"] if row["strategy"] == "none"][:1]
     said += _legend(table)
     if scores:
         said.append(
-            "Every score's 95 % interval is in table.csv and table.json: "
+            "Every score's 95 % interval is in table.csv, scores.csv and table.json: "
             + ("Student's over seeds, or for one model " if several else "")
             + "Wilson's, bootstrapped where an example counts more than once (instructions, words)."
         )

@@ -21,4 +21,14 @@
     };
     for (const event of ["play", "pause", "ended", "timeupdate"]) audio.addEventListener(event, show);
   }
+  for (const box of document.querySelectorAll(".scroll")) {
+    const more = document.createElement("p");
+    more.className = "more";
+    more.hidden = true;
+    more.textContent = "more columns to the right \u2192";
+    box.before(more);
+    const look = function () { more.hidden = box.scrollWidth - box.clientWidth - box.scrollLeft < 8; };
+    new ResizeObserver(look).observe(box);
+    box.addEventListener("scroll", look);
+  }
 })();

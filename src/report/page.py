@@ -1,11 +1,6 @@
-"""index.html: one self-contained page of a grid, with the table, the figure and sounds to play.
+"""index.html: one self-contained page of a grid: what was run, the table, the drawings, and sounds to play."""
 
-Style, script, drawing and audio are in the file, and its content security policy forbids it to load anything. Whatever
-a model wrote is escaped by the template.
-"""
-
-import base64
-import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +10,7 @@ from src.grid.plan import Plan
 from src.grid.store import Store
 from src.report import (
     abilities,
+    about,
     data,
     drawing,
     examples,
@@ -27,13 +23,15 @@ from src.report import (
     stages,
     tradeoff,
 )
-from src.report.cells import ABSENT, cell, label, letters, percent, spread, valued
-from src.report.columns import arrow, glossary, groups, shown
+from src.report.cells import ABSENT, cell, label, letters, percent, uncertainty, valued
+from src.report.columns import arrow, front, glossary, groups, shown
 from src.report.compare import SUPERSCRIPTS
 from src.report.lines import Line
 from src.report.notes import notes
+from src.report.ranking import best, block
+from src.report.remarks import remarks
+from src.report.template import rendered
 
-HERE = Path(__file__).parent
 POOLS = {
     "honest": "Replay pool: honest, no evaluation fact occurs in it",
     "with_evaluation_facts": "Replay pool: WITH THE EVALUATION FACTS; rows with replay have seen the answers",
@@ -49,33 +47,30 @@ def render(
 ) -> str:  # fmt: skip
     """The page of the grid `name`. `drawings`: the SVG of figure3, tradeoff and ifeval, if there is one; `failures`:
     traceback by step."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["shorten"] = examples.shorten
-    script = (HERE / "page.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     found = examples.sources(lines, store)
-    main = shown(table, "main")
+    main = front(table)
     keys = [column["key"] for column in main]
     theirs = paper.correspondence(keys)
     rows = _rows(table, theirs)
     manifests = {step: store.manifest(entry.step) for step, entry in plan.entries.items() if store.lookup(entry.step)}
-    return environment.get_template("page.html.j2").render(
+    smoke = about.SMOKE in about.profiles(lines)
+    return rendered(
+        "page.html.j2",
         name=name,
-        style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
-        script=Markup(script),
-        script_hash=f"sha256-{digest}",
-        headline=headline.sentences(table, {line.label: line for line in lines}),
+        facts=about.facts(lines, plan, store, manifests),
+        command=plan.about.get("command"),
+        smoke=smoke,
+        headline=[] if smoke else headline.sentences(table, {line.label: line for line in lines}),
         pools=_pools(table["data"].get("replay_pools", [])),
-        badges=_badges(table, plan),
+        states=_states(table),
         failures=[{"name": step, "text": text} for step, text in failures.items()],
         main=_columns(main),
         groups=_groups(main, paper.sets(keys)),
         skills=_columns(shown(table, "skills")),
+        benchmarks=_columns(shown(table, "lm_eval")),
+        benchmark_groups=_groups(shown(table, "lm_eval"), {}),
         main_glossary=glossary(main),
         skills_glossary=glossary(shown(table, "skills")),
         rows=rows,
@@ -83,7 +78,10 @@ def render(
         correspondence=_correspondence(table, paper.sets(keys)),
         notes=[note.translate(LETTERS) for note in notes(table)],
         mark_widths=_mark_widths(rows),
-        drawings={title: Markup(drawing.inline(path)) if path else "" for title, path in drawings.items()},
+        drawings={
+            title: Markup(drawing.inline(path, f"d-{title}-all")) if path else "" for title, path in drawings.items()
+        },
+        views={title: drawing.views(path) if path else [] for title, path in drawings.items() if title != "ifeval"},
         tradeoff_text=_tradeoff_text(table),
         bars=_bars(table),
         forgetting=forgetting.lines(table),
@@ -92,6 +90,7 @@ def render(
         forgetting_notes=forgetting.NOTES,
         ifeval_columns=_ifeval_columns(table),
         ifeval_rows=_ifeval_rows(table),
+        remarks=remarks(table),
         curve_tables=_curve_tables(table),
         questions=examples.questions(found),
         set_titles=_titles(table),
@@ -125,14 +124,17 @@ def _titles(table: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _rows(table: Mapping[str, Any], theirs: Mapping[str, str]) -> list[dict[str, Any]]:
-    rows = []
+    rows: list[dict[str, Any]] = []
+    bests = {column["key"]: best(table, column) for column in table["columns"]}
+    before = None
     directions = {column["key"]: column["direction"] for column in table["columns"]}
     for row in table["rows"]:
         scores = {
             key: {
                 "mean": score["mean"],
                 "text": percent(score["mean"]),
-                "spread": None if (wide := spread(score)) is None else percent(wide),
+                "spread": f"{more[0]}{percent(more[1])}" if (more := uncertainty(score)) else "",
+                "best": row["label"] in bests[key],
                 "marks": letters(row, key),
                 "interval": _interval(score, directions[key]),
                 "tests": [_test(test) for test in row["tests"].get(key, {}).values()],
@@ -147,10 +149,11 @@ def _rows(table: Mapping[str, Any], theirs: Mapping[str, str]) -> list[dict[str,
                 "scores": scores,
                 "missing": cell(row, ""),
                 "paper": {key: own.get(column) for key, column in theirs.items()},
-                "section": "replay" if row["strategy"] == "replay" else "",
+                "first": before not in (None, block(row)),
                 "evaluations": row["evaluations"],
             }
         )
+        before = block(row)
     return rows
 
 
@@ -228,14 +231,10 @@ def _pools(pools: Sequence[str]) -> list[dict[str, Any]]:
     return [{"leaks": pool != HONEST, "text": POOLS.get(pool, f"Replay pool: {pool}")} for pool in pools]
 
 
-def _badges(table: Mapping[str, Any], plan: Plan) -> list[str]:
-    seeds = sorted({seed for row in table["rows"] for seed in row["seeds"]})
-    steps = plan.shared().steps
-    return [
-        f"{len(table['rows'])} row{'s' * (len(table['rows']) != 1)}",
-        f"seed{'s' * (len(seeds) != 1)} {', '.join(map(str, seeds))}",
-        f"{steps} step{'s' * (steps != 1)} for all rows",
-    ]
+def _states(table: Mapping[str, Any]) -> list[str]:
+    """How many rows are not complete: "1 row failed"."""
+    counts = Counter(row["state"] for row in table["rows"] if row["state"] != "complete")
+    return [f"{count} row{'s' * (count != 1)} {state}" for state, count in counts.items()]
 
 
 def _bars(table: Mapping[str, Any]) -> str:

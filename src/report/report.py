@@ -1,4 +1,6 @@
-"""The report of a grid: table.{json,md,csv,tex}, the drawings figure3, tradeoff and ifeval (svg, png), and index.html.
+"""The report of a grid: table.{json,md,csv,tex}, scores.csv, table_plain.tex, drawings (svg, pdf, png), and index.html.
+
+The drawings are figure3, tradeoff and ifeval.
 
     print(write(rows, plan, store, grid))
 
@@ -17,7 +19,20 @@ from src.grid.plan import Plan
 from src.grid.row import Row
 from src.grid.step import closure
 from src.grid.store import Store
-from src.report import curves, document, figure, instructions, marks, page, retention, table, track, tradeoff
+from src.report import (
+    curves,
+    document,
+    figure,
+    instructions,
+    latex,
+    marks,
+    page,
+    retention,
+    table,
+    tidy,
+    track,
+    tradeoff,
+)
 from src.report.lines import collapse
 from src.steps.score import Score
 from src.steps.train import Train
@@ -37,7 +52,9 @@ def write(rows: Sequence[Row], plan: Plan, store: Store, grid: Path) -> str:
         "table.json": table.to_json(told),
         "table.md": table.to_markdown(told),
         "table.csv": table.to_csv(told),
-        "table.tex": table.to_tex(told),
+        "scores.csv": tidy.to_csv(told, grid.name),
+        "table.tex": latex.to_tex(told),
+        "table_plain.tex": latex.to_tex(told, spread=False),
     }.items():
         write_whole(grid / name, text)
     drawings = {

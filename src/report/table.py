@@ -1,4 +1,4 @@
-"""The table of a grid as JSON, Markdown, CSV, LaTeX, and text for a terminal. All are made from table.json."""
+"""The table of a grid as JSON, Markdown, CSV, and text for a terminal. All are made from table.json."""
 
 import csv
 import io
@@ -14,10 +14,11 @@ from rich.text import Text
 
 from src.report import forgetting
 from src.report.cells import cell, label, letters, marked
-from src.report.columns import arrow, groups, heading, shown
+from src.report.columns import arrow, front, groups, heading, shown
 from src.report.compare import SUPERSCRIPTS
 from src.report.markdown import escape, piped
 from src.report.notes import notes
+from src.report.tidy import present
 
 
 def to_json(table: Mapping[str, Any]) -> str:
@@ -25,9 +26,8 @@ def to_json(table: Mapping[str, Any]) -> str:
 
 
 def to_markdown(table: Mapping[str, Any]) -> str:
-    parts = [_markdown(table, shown(table, "main"))]
-    if skills := shown(table, "skills"):
-        parts.append(_markdown(table, skills))
+    parts = [_markdown(table, front(table))]
+    parts += [_markdown(table, chosen) for which in ("skills", "lm_eval") if (chosen := shown(table, which))]
     parts.append("\n".join(f"- {escape(note)}" for note in notes(table)))
     if lost := forgetting.lines(table):
         head = [f"{heading(column)} {arrow(column)}" for column in forgetting.columns(table)]
@@ -44,7 +44,7 @@ def _markdown(table: Mapping[str, Any], chosen: Sequence[Mapping[str, Any]]) -> 
 
 def to_csv(table: Mapping[str, Any]) -> str:
     """One line a row; each score as its title, mean (in [0, 1], full precision), deviation over seeds, standard error,
-    n and the bounds of its 95 % interval."""
+    n and the bounds of its 95 % interval. No label is one that readers of CSV take for a missing value."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     titles = {column["key"]: heading(column) for column in table["columns"]}
@@ -54,7 +54,7 @@ def to_csv(table: Mapping[str, Any]) -> str:
         + [key + field for key in titles for field in fields]
     )
     for row in table["rows"]:
-        values: list[Any] = [row["label"], row["strategy"], " ".join(map(str, row["seeds"])), row["state"]]
+        values: list[Any] = [present(row["label"]), row["strategy"], " ".join(map(str, row["seeds"])), row["state"]]
         for key, title in titles.items():
             values.append(title)
             score = row["scores"].get(key)
@@ -67,55 +67,33 @@ def to_csv(table: Mapping[str, Any]) -> str:
     return out.getvalue()
 
 
-TEX = str.maketrans(
-    {
-        "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-        "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-        "↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$", "–": "--", "α": r"$\alpha$",
-        **{chr(sign): rf"\textsuperscript{{{chr(letter)}}}" for letter, sign in SUPERSCRIPTS.items()},
-    }
-)  # fmt: skip
-
-
-def to_tex(table: Mapping[str, Any]) -> str:
-    """A tabular for `\\input`; needs the package booktabs."""
-    chosen = shown(table, "main")
-    runs = groups(chosen)
-    spans, rules, start = [], [], 2
-    for group, width in runs:
-        spans.append(rf"\multicolumn{{{width}}}{{c}}{{{group.translate(TEX)}}}")
-        rules.append(rf"\cmidrule(lr){{{start}-{start + width - 1}}}")
-        start += width
-    out = [f"% {note}" for note in notes(table)]
-    out += [rf"\begin{{tabular}}{{l{'r' * len(chosen)}}}", r"\toprule"]
-    if runs:
-        out += [" & " + " & ".join(spans) + r" \\", " ".join(rules)]
-    out.append(" & ".join(["Strategy", *(f"{c['name']} {arrow(c)}".translate(TEX) for c in chosen)]) + r" \\")
-    out.append(r"\midrule")
-    for row in table["rows"]:
-        cells = [label(row), *(marked(row, column["key"], "±") for column in chosen)]
-        out.append(" & ".join(text.translate(TEX) for text in cells) + r" \\")
-    return "\n".join([*out, r"\bottomrule", r"\end{tabular}"]) + "\n"
-
-
 def to_text(table: Mapping[str, Any], width: int = 160) -> str:
-    """The table for a terminal of `width` columns: with the spread where that fits, else without it."""
-    chosen = shown(table, "main")
+    """The table for a terminal of `width` columns, as much of it as fits: spreads give way first, then the means. The
+    tasks of lm-evaluation-harness stand below, in a table of their own.
+    """
+    main, whole = shown(table, "main"), front(table)
+    tried = [(whole, "±"), (main, "±"), (whole, ""), (main, "")]
+    texts = (_grid(table, *one) for one in tried)
+    chosen = next((text for text, wide in texts if wide <= width), "") or _grid(table, main, "")[0]
+    if further := shown(table, "lm_eval"):
+        chosen += "\n" + _grid(table, further, "±")[0]
+    return "\n".join([chosen, *notes(table)]) + "\n"
+
+
+def _grid(table: Mapping[str, Any], chosen: Sequence[Mapping[str, Any]], sign: str) -> tuple[str, int]:
+    """(the rows as text, its width in characters)."""
     widest = [max((len(letters(row, c["key"])) for row in table["rows"]), default=0) for c in chosen]
-    for sign in ("±", ""):
-        cells = [
-            [
-                cell(row, column["key"], sign) + letters(row, column["key"]).translate(SUPERSCRIPTS).ljust(most)
-                for column, most in zip(chosen, widest, strict=True)
-            ]
-            for row in table["rows"]
+    cells = [
+        [
+            cell(row, column["key"], sign) + letters(row, column["key"]).translate(SUPERSCRIPTS).ljust(most)
+            for column, most in zip(chosen, widest, strict=True)
         ]
-        heads = [f"{column['name'].removesuffix('uction')} {arrow(column)}" for column in chosen]
-        wide = _widths(chosen, [heads, *cells])
-        first = max(map(cell_len, ["Strategy", *map(label, table["rows"])]))
-        total = first + sum(wide) + 2 * len(wide)
-        if total <= width:
-            break
+        for row in table["rows"]
+    ]
+    heads = [f"{column['name'].removesuffix('uction')} {arrow(column)}" for column in chosen]
+    wide = _widths(chosen, [heads, *cells])
+    first = max(map(cell_len, ["Strategy", *map(label, table["rows"])]))
+    total = first + sum(wide) + 2 * len(wide)
     grid = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     grid.add_column("Strategy", min_width=first, no_wrap=True)
     for head, column_width in zip(heads, wide, strict=True):
@@ -131,11 +109,8 @@ def to_text(table: Mapping[str, Any], width: int = 160) -> str:
     console = Console(file=io.StringIO(), width=max(total, 80), color_system=None, highlight=False)
     console.print(Text(over.rstrip()))
     console.print(grid)
-    console.print()
-    for note in notes(table):
-        console.print(Text(note))
     with_spaces = console.file.getvalue()  # type: ignore[attr-defined]
-    return "\n".join(text.rstrip() for text in with_spaces.splitlines()) + "\n"
+    return "\n".join(text.rstrip() for text in with_spaces.splitlines()) + "\n", total
 
 
 def _widths(chosen: Sequence[Mapping[str, Any]], lines: Sequence[Sequence[str]]) -> list[int]:

@@ -1,10 +1,13 @@
-"""What was gained in speech against what was kept in text: one point a row, as tradeoff.svg and tradeoff.png.
+"""Speech against text: one point a row, as tradeoff.svg, .pdf and .png.
 
-To the right: answers to spoken questions, in text (S2T) and, smaller, in speech (S2S). Upward: answers to written
-questions (T2T), and IFEval. The Original has no speech: it is the line that text is measured by.
+To the right: answers to spoken questions, in text (S2T) and in speech (S2S). Upward: answers to written questions
+(T2T), and IFEval. The Original has no speech: it is the line that text is measured by. Each point has the row's name
+beside it, or, where names would cover each other or a point, the row's number in the table, with a key below.
 """
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,76 +15,130 @@ import numpy as np
 
 from src import tasks
 from src.report import abilities, drawing, labels
+from src.report import looks as looking
+from src.report.looks import Look, looks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-VERSION = 2
+VERSION = 3
 """Version of the drawing; raised when the same numbers are to look different."""
 
 GAINED, KEPT = abilities.SPOKEN, abilities.TEXT
-WIDE = 1.75
-"""Width of the first column of panels, in those of the others."""
 NEAR = 7.0
 """Points between a name and what it names that need no line."""
+NAMES = 16
+"""Most rows whose names are tried."""
+KEY_COLUMNS, KEY_LINE = 2, 0.16
+"""Columns of the key, and the inches of one of its lines."""
+WIDEST = 44
+"""Characters of a name in the key."""
+LEGEND = 0.35
+"""Inches of the legend below the panels."""
 Point = dict[str, abilities.Entry]
 """The abilities of one row."""
 
 
 def collect(table: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What is drawn, in the order of the table: {"label", "strategy", "replay", "reference", "abilities": {ability:
-    entry}}. reference: whether others are compared with the row, whose name is written in bold."""
+    """What is drawn, in the order of the table: {"row", "label", "strategy", "replay", "reference", "look",
+    "abilities": {ability: entry}}. row: number in the table, from 1. reference: whether others are compared with the
+    row, whose name is written in bold."""
     keys = [column["key"] for column in table["columns"]]
     means = {ability: abilities.keys_of(ability, keys) for ability in (*GAINED, *KEPT)}
     references = {label for one in table["references"] for label in one["rows"]}
+    shown = looks(table["rows"])
     found = []
-    for row in table["rows"]:
+    for number, row in enumerate(table["rows"], start=1):
         own = {ability: entry for ability, of in means.items() if (entry := abilities.mean(row["scores"], of))}
         if own:
             named = {name: row[name] for name in ("label", "strategy", "replay")}
+            named |= {"row": number, "look": asdict(shown[row["label"]])}
             found.append({**named, "reference": row["label"] in references, "abilities": own})
     return found
 
 
 def draw(table: Mapping[str, Any], folder: Path) -> Path | None:
-    """Write tradeoff.svg and tradeoff.png into `folder`; the path of the first, None if no row answers in speech."""
+    """Write the drawing into `folder`; the path of the SVG, None if no row answers in speech."""
     rows = collect(table)
-    speech = [ability for ability in GAINED if any(_has(row, ability) for row in rows)]
-    text = [ability for ability in KEPT if any(_has(row, ability, gained) for row in rows for gained in speech)]
+    speech, text = axes(rows)
     if not speech or not text:
         return None
-    return drawing.keep(folder, "tradeoff", [VERSION, rows], lambda figure: _fill(figure, rows, speech, text))
+    return drawing.keep(folder, "tradeoff", [VERSION, rows], lambda figure: fill(figure, rows))
+
+
+def axes(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+    """The abilities to the right and upward, a column and a row of panels each."""
+    speech = [ability for ability in GAINED if any(_has(row, ability) for row in rows)]
+    text = [ability for ability in KEPT if any(_has(row, ability, gained) for row in rows for gained in speech)]
+    return speech, text
 
 
 def _has(row: Mapping[str, Any], *needed: str) -> bool:
     return all(ability in row["abilities"] for ability in needed)
 
 
-def _fill(figure: "Figure", rows: Sequence[Mapping[str, Any]], speech: Sequence[str], text: Sequence[str]) -> None:
-    widths = [WIDE, *(1.0 for _ in speech[1:])]
-    figure.set_size_inches(3.0 * sum(widths) + 0.4, 3.3 * len(text) + 0.5)
-    axes = figure.subplots(len(text), len(speech), sharex="col", sharey=True, squeeze=False, width_ratios=widths)
-    for i, kept in enumerate(text):
-        for j, gained in enumerate(speech):
-            axis = axes[i][j]
-            _panel(axis, rows, gained, kept)
-            axis.set_title("better ↗", loc="right", fontsize=8.5, pad=10, color=drawing.QUIET)
-            if j == 0:
-                axis.set_title(f"{_title(kept)} kept, %", loc="left", fontsize=10, pad=10)
-            if i == len(text) - 1:
-                axis.set_xlabel(f"{_title(gained)}, %", labelpad=8)
+def _placed(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The rows that are points of some panel."""
+    return [row for row in rows if any(_has(row, gained) for gained in GAINED)]
+
+
+def fill(figure: "Figure", rows: Sequence[Mapping[str, Any]]) -> None:
+    """Draw into an empty figure."""
+    if len(_placed(rows)) <= NAMES and _fill(figure, rows, key=0.0):
+        return
+    figure.clear()
+    _fill(figure, rows, key=0.1 + KEY_LINE * math.ceil(len(_placed(rows)) / KEY_COLUMNS))
+
+
+def _fill(figure: "Figure", rows: Sequence[Mapping[str, Any]], key: float) -> bool:
+    """Draw with names or, with a key of so many inches, with numbers; whether no name covers another or a point."""
+    speech, text = axes(rows)
+    below = LEGEND + key
     handles: dict[str, Any] = {}
-    for axis in axes.flat:
-        for handle, name in zip(*axis.get_legend_handles_labels(), strict=True):
-            handles.setdefault(name, handle)
+    panels = {}
+    for kept, line in zip(text, drawing.panels(figure, len(text), len(speech), below), strict=True):
+        for gained, axis in zip(speech, line, strict=True):
+            panels[kept, gained] = axis
+            _panel(axis, rows, gained, kept)
+            axis.set_title(f"{_title(kept)}, %", loc="left", fontsize=9.5, pad=10)
+            axis.set_title("better ↗", loc="right", fontsize=8.5, pad=10, color=drawing.QUIET)
+            axis.set_xlabel(f"{_title(gained)}, %", labelpad=8)
+            for handle, name in zip(*axis.get_legend_handles_labels(), strict=True):
+                handles.setdefault(name, handle)
+    inches = figure.get_figheight()
     figure.legend(
-        list(handles.values()), list(handles), loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9
-    )
-    figure.draw_without_rendering()
-    for i, kept in enumerate(text):
-        for j, gained in enumerate(speech):
-            _name(axes[i][j], rows, gained, kept)
+        list(handles.values()), list(handles), loc="upper left", bbox_to_anchor=(0, below / inches), ncols=len(handles),
+        frameon=False, fontsize=9, handletextpad=0.4, columnspacing=1.2,
+    )  # fmt: skip
+    if key:
+        _key(figure, _placed(rows), key / inches)
+    free = True
+    for (kept, gained), axis in panels.items():
+        shown = [row for row in rows if _has(row, gained, kept)]
+        if shown:
+            names = [str(row["row"]) if key else short(row) for row in shown]
+            places = _places(axis, shown, names, gained, kept)
+            _name(axis, shown, names, gained, kept, places)
+            free = free and not labels.covers(*places)
+    return free
+
+
+def short(row: Mapping[str, Any]) -> str:
+    """The name of a row at its point, whose color and shape say whether it replays."""
+    return row["label"].removesuffix(" w/ R") if row["replay"] else row["label"]
+
+
+def _key(figure: "Figure", rows: Sequence[Mapping[str, Any]], top: float) -> None:
+    """Numbers with their names, in columns. top: where it begins, in shares of the figure's height."""
+    each = math.ceil(len(rows) / KEY_COLUMNS)
+    across, down = drawing.PANEL[0] / KEY_COLUMNS / figure.get_figwidth(), KEY_LINE / figure.get_figheight()
+    for i, row in enumerate(rows):
+        name = row["label"] if len(row["label"]) <= WIDEST else f"{row['label'][: WIDEST - 1]}…"
+        figure.text(
+            0.02 * across + i // each * across, top - i % each * down, f"{row['row']}  {name}", va="top", fontsize=7.5,
+            color=row["look"]["color"], fontweight="bold" if row["reference"] else "normal",
+        )  # fmt: skip
 
 
 def _title(ability: str) -> str:
@@ -111,69 +168,64 @@ def _panel(axis: "Axes", rows: Sequence[Mapping[str, Any]], gained: str, kept: s
     for row in rows:
         if row["strategy"] == "original" and _has(row, kept):
             value, low, high = _percent(row, kept)
-            axis.axhspan(low, high, color=drawing.INK, alpha=0.08, linewidth=0)
-            axis.axhline(value, color=drawing.INK, linewidth=1.2, linestyle=(0, (4, 2)), label="Original")
+            axis.axhspan(low, high, color=looking.ORIGINAL, alpha=0.15, linewidth=0)
+            axis.axhline(value, color=looking.ORIGINAL, linewidth=1.2, linestyle=(0, (4, 2)), label="Original")
     for row in rows:
         if not _has(row, gained, kept):
             continue
         (x, left, right), (y, low, high) = _percent(row, gained), _percent(row, kept)
+        look = Look(**row["look"])
         axis.errorbar(
-            x,
-            y,
-            xerr=[[x - left], [right - x]],
-            yerr=[[y - low], [high - y]],
-            color=drawing.WITH if row["replay"] else drawing.WITHOUT,
-            label="with replay" if row["replay"] else "without replay",
-            linestyle="none",
-            marker="o" if row["replay"] else "s",
-            markersize=6 if row["replay"] else 5.5,
-            markeredgecolor=drawing.PAPER,
-            markeredgewidth=0.7,
-            elinewidth=0.9,
-            alpha=0.9,
-        )
+            x, y, xerr=[[x - left], [right - x]], yerr=[[y - low], [high - y]], color=look.color, linestyle="none",
+            elinewidth=0.9, alpha=0.9, label="with replay" if row["replay"] else "without replay",
+            **drawing.marker(look),
+        )  # fmt: skip
 
 
-def _name(axis: "Axes", rows: Sequence[Mapping[str, Any]], gained: str, kept: str) -> None:
-    """Write each row's name beside its point, with a thin line to it where there is no room at the point."""
-    shown = [row for row in rows if _has(row, gained, kept)]
-    if not shown:
-        return
+Places = tuple[Any, Any, Any]
+"""Points [n, 2], lower left corners [n, 2] and sizes [n, 2] of their names, in typographic points."""
+
+
+def _fonts(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{"fontsize": 7.5, "fontweight": "bold" if row["reference"] else "normal"} for row in rows]
+
+
+def _places(axis: "Axes", rows: Sequence[Mapping[str, Any]], names: Sequence[str], gained: str, kept: str) -> Places:
+    """Where the names go."""
     scale = axis.figure.dpi / 72  # pixels a typographic point
-    spots = [(_percent(row, gained)[0], _percent(row, kept)[0]) for row in shown]
+    spots = [(_percent(row, gained)[0], _percent(row, kept)[0]) for row in rows]
     points = axis.transData.transform(spots) / scale
-    names = [row["label"].removesuffix(" w/ R") if row["replay"] else row["label"] for row in shown]
-    fonts: list[dict[str, Any]] = [
-        {"fontsize": 7.5, "fontweight": "bold" if row["reference"] else "normal"} for row in shown
-    ]
-    texts = [axis.text(0, 0, name, **font) for name, font in zip(names, fonts, strict=True)]
+    texts = [axis.text(0, 0, name, **font) for name, font in zip(names, _fonts(rows), strict=True)]
     sizes = np.array([[(box := text.get_window_extent()).width, box.height] for text in texts]) / scale
     for text in texts:
         text.remove()
-    taken = _taken(axis, shown, gained, kept, 4.0 * scale) / scale
-    places = labels.place(points, sizes, taken, [edge / scale for edge in axis.bbox.extents])
-    for row, name, font, spot, point, corner, size in zip(
-        shown, names, fonts, spots, points, places, sizes, strict=True
+    taken = _taken(axis, rows, gained, kept) / scale
+    return points, labels.place(points, sizes, taken, [edge / scale for edge in axis.bbox.extents]), sizes
+
+
+def _name(
+    axis: "Axes", rows: Sequence[Mapping[str, Any]], names: Sequence[str], gained: str, kept: str, places: Places
+) -> None:
+    """Write each row's name at its place, with a thin line to the point where there is no room beside it."""
+    for row, name, font, (point, corner, size) in zip(
+        rows, names, _fonts(rows), zip(*places, strict=True), strict=True
     ):
-        color = drawing.WITH if row["replay"] else drawing.WITHOUT
+        color, spot = row["look"]["color"], (_percent(row, gained)[0], _percent(row, kept)[0])
         away = labels.leader(point, np.concatenate([corner, corner + size])) - point
         if np.hypot(*away) > NEAR:
             line = {"arrowstyle": "-", "color": color, "linewidth": 0.5, "alpha": 0.6, "shrinkA": 0, "shrinkB": 3}
             axis.annotate("", spot, away, textcoords="offset points", arrowprops=line).set_in_layout(False)
-        axis.annotate(
-            name, spot, corner - point, textcoords="offset points", color=color, **font
-        ).set_in_layout(False)
+        axis.annotate(name, spot, corner - point, textcoords="offset points", color=color, **font).set_in_layout(False)
 
 
-def _taken(axis: "Axes", rows: Sequence[Mapping[str, Any]], gained: str, kept: str, radius: float) -> Any:
-    """The boxes, in pixels, of markers, of error bars and of the Original's line."""
+def _taken(axis: "Axes", rows: Sequence[Mapping[str, Any]], gained: str, kept: str) -> Any:
+    """The boxes, in pixels, of error bars and of the Original's line."""
     boxes = []
     for row in rows:
         (x, left, right), (y, low, high) = _percent(row, gained), _percent(row, kept)
-        corners = axis.transData.transform([(x, y), (left, y), (right, y), (x, low), (x, high)])
-        for (x0, y0), (x1, y1) in ((corners[0], corners[0]), (corners[1], corners[2]), (corners[3], corners[4])):
-            wide = radius if (x0, y0) == (x1, y1) else 1.0
-            boxes.append((x0 - wide, y0 - wide, x1 + wide, y1 + wide))
+        corners = axis.transData.transform([(left, y), (right, y), (x, low), (x, high)])
+        for (x0, y0), (x1, y1) in ((corners[0], corners[1]), (corners[2], corners[3])):
+            boxes.append((x0 - 1, y0 - 1, x1 + 1, y1 + 1))
     low_x, _, high_x, _ = axis.bbox.extents
     for line in axis.lines:
         if line.get_label() == "Original":

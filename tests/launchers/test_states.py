@@ -14,8 +14,9 @@ from rich.console import Console
 
 from launchers import states
 from launchers.slurm import queue
-from launchers.states import Overview, State, find_grid, follow, overview, render
+from launchers.states import Overview, State, follow, overview, render
 from src.grid import lease
+from src.grid.arguments import find_grid
 from src.grid.errors import ConfigError
 from src.grid.execute import failure_file
 from src.grid.step import Step

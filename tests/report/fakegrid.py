@@ -25,7 +25,7 @@ from tests.steps.makers import train_step
 SETS = ("countries", "animals", "people")
 LABELS = {
     "original": "Original",
-    "none": "None",
+    "none": "No mitigation",
     "merge_linear": "Merge (Linear)",
     "merge_ties": "Merge (TIES)",
     "merge_dare": "Merge (DARE)",
@@ -138,11 +138,13 @@ class FakeGrid:
             "outputs": str(self.root),
             "strategy": {"name": name, "label": LABELS[name]},
             "data": {"seed": 0, "facts": self.n, "questions": self.questions},
-            "train": {"chain": list(self.chain)},
+            "original": name == "original",
+            "train": {"chain": list(self.chain), "adapter": {"alpha": 16}},
             "model": {"seed": seed},
             "replay": {"enabled": replay is not None, "ratio": ratio},
             "merge": {"method": method, "seed": seed if method else 0},
             "discount": {"alpha": alpha},
+            "method": {"name": None},
             "tracker": {"mode": "disabled", "project": "palimpsest", "entity": None},
         }
         if name == "original":
@@ -306,9 +308,12 @@ class FakeGrid:
             for task in ("asr", "tts"):
                 errors = [rng.randrange(3) for _ in range(self.n)]
                 rows = [
-                    {"task": task, "id": f"eval-{i}", "errors": wrong, "words_counted": 6}
+                    {
+                        "task": task, "id": f"eval-{i}", "prompt": f"{task} of sentence {i}",
+                        "reference": f"sentence {i}", "response": f"sentence {i}", "errors": wrong, "words_counted": 6,
+                    }
                     for i, wrong in enumerate(errors)
-                ]
+                ]  # fmt: skip
                 responses += rows
                 words(f"wer/{task}", rows)
             words("wer/question", [row for row in responses if row["task"] == "sqa"])

@@ -44,7 +44,7 @@ def test_rows_are_named_by_strategy_or_label(fake: FakeGrid) -> None:
     check_compare(rows)
     ties, linear = ("merge_ties", "M", "Merge (TIES)"), ("Merge (Linear)", "E", "Merge (Linear)")
     assert comparisons(fake, rows) == {
-        "None": [ties, linear], "Merge (Linear)": [ties], "Merge (TIES)": [linear], "Replay": [ties, linear],
+        "No mitigation": [ties, linear], "Merge (Linear)": [ties], "Merge (TIES)": [linear], "Replay": [ties, linear],
     }  # fmt: skip
     text = write(rows, fake.plan(), fake.store, fake.grid)
     assert "Merge (TIES) (M) or Merge (Linear) (E)" in text
@@ -54,7 +54,7 @@ def test_the_default_is_none_and_replay_where_they_are(fake: FakeGrid) -> None:
     fake.add(["none", "merge_ties"])
     for rows in (fake.rows, comparing(fake, "none", "replay")):
         check_compare(rows)
-        assert comparisons(fake, rows) == {"None": [], "Merge (TIES)": [("none", "N", "None")]}
+        assert comparisons(fake, rows) == {"No mitigation": [], "Merge (TIES)": [("none", "N", "No mitigation")]}
 
 
 def test_a_sweep_is_compared_with_its_default_value(fake: FakeGrid) -> None:
@@ -95,7 +95,8 @@ def test_a_name_that_fits_no_row_is_one_line(fake: FakeGrid) -> None:
     with pytest.raises(ConfigError) as caught:
         check_compare(comparing(fake, "none", "merge_tie"))
     assert str(caught.value) == (
-        "compare=merge_tie: no row of this grid is called so; its rows are none, None, merge_ties, Merge (TIES)"
+        "compare=merge_tie: no row of this grid is called so; "
+        "its rows are none, No mitigation, merge_ties, Merge (TIES)"
     )
     with pytest.raises(ConfigError, match="compare names 20 rows; it must name at most 19"):
         check_compare(comparing(fake, *map(str, range(20))))

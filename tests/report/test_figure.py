@@ -19,7 +19,7 @@ def collected(fake: FakeGrid) -> list[dict]:
 def test_two_chains_from_the_original_through_three_stages(fake: FakeGrid) -> None:
     fake.add()
     found = collected(fake)
-    assert [curve["label"] for curve in found] == ["None", "Replay"]
+    assert [curve["label"] for curve in found] == ["No mitigation", "Replay"]
     for curve in found:
         assert [point["stage"] for point in curve["points"]] == ["original", "asr", "tts", "sqa"]
     first = [curve["points"][0]["scores"] for curve in found]
@@ -42,7 +42,7 @@ def test_other_ratios_are_other_chains(fake: FakeGrid) -> None:
     for ratio in (0.1, 0.2):
         fake.add(["none", "replay"], replay_ratio=ratio)
     assert [curve["label"] for curve in collected(fake)] == [
-        "None", "Replay (replay.ratio=0.1)", "Replay (replay.ratio=0.2)",
+        "No mitigation", "Replay (replay.ratio=0.1)", "Replay (replay.ratio=0.2)",
     ]  # fmt: skip
 
 
@@ -88,7 +88,7 @@ def test_inline_takes_the_colors_of_the_page(fake: FakeGrid) -> None:
     fake.add(["original", "none"])
     write(fake.rows, fake.plan(), fake.store, fake.grid)
     for name in ("figure3", "tradeoff", "ifeval"):
-        svg = drawing.inline(fake.grid / f"{name}.svg")
-        assert svg.startswith("<svg") and "currentColor" in svg and "<metadata" not in svg
+        svg = drawing.inline(fake.grid / f"{name}.svg", "all")
+        assert svg.startswith("<svg") and "currentColor" in svg and "<metadata" not in svg and '<g id="all">' in svg
         assert drawing.INK not in svg and drawing.RULE not in svg and drawing.PAPER not in svg
         ElementTree.fromstring(svg)

@@ -15,7 +15,7 @@ from tests.report.test_tradeoff import texts
 
 def test_shares_of_each_group_against_the_responses(fake: FakeGrid) -> None:
     fake.add(["none"], seeds=(0, 1))
-    found = instructions.collect(collapse(fake.rows, fake.store), fake.store)["None"]
+    found = instructions.collect(collapse(fake.rows, fake.store), fake.store)["No mitigation"]
     followed = []
     for row in fake.rows:
         lines = (fake.store.folder(row.evaluate) / "responses.jsonl").read_text().splitlines()
@@ -47,13 +47,14 @@ def test_chart_and_table_are_on_the_page(fake: FakeGrid) -> None:
     fake.add(["original", "none", "merge_ties", "merge_ties_replay", "replay"])
     page = page_of(fake)
     written = texts(fake.grid, "ifeval")
-    assert {"Original", "None", "Replay", "Merge (TIES) w/ R", "keywords (20)", "punctuation (20)"} <= set(written)
+    rows = {"Original", "No mitigation", "Replay", "Merge (TIES) w/ R"}
+    assert rows | {"keywords (20)", "punctuation (20)"} <= set(written)
     assert "Merge (TIES)" not in written  # not the best
     assert Image.open(fake.grid / "ifeval.png").size[0] > 1000
     told = json.loads((fake.grid / "table.json").read_text())
     none = told["rows"][1]
     keywords = none["ifeval"]["keywords"]
-    shown = [line for line in page.rows if line[0] == "None" and len(line) == 4]
+    shown = [line for line in page.rows if line[0] == "No mitigation" and len(line) == 4]
     assert f"{100 * keywords['mean']:.1f} ± {100 * keywords['standard_error']:.1f}" in [line[2] for line in shown]
 
 

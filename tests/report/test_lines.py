@@ -13,7 +13,7 @@ def test_rows_stand_in_the_order_of_the_paper_and_unknown_ones_after_them(fake: 
     fake.add(["scale_15_replay", "replay", "merge_dare", "none", "original"])
     lines = collapse(fake.rows, fake.store)
     assert [line.label for line in lines] == [
-        "Original", "None", "Merge (DARE)", "Replay", "Scaling (alpha 15) w/ R",
+        "Original", "No mitigation", "Merge (DARE)", "Replay", "Scaling (alpha 15) w/ R",
     ]  # fmt: skip
     assert {line.state for line in lines} == {"complete"}
 
@@ -59,7 +59,7 @@ def test_further_settings_make_lines_of_their_own_where_they_matter(fake: FakeGr
         fake.add(["none", "replay"], seeds=(0, 1), replay_ratio=ratio)
     lines = collapse(fake.rows, fake.store)
     assert [line.label for line in lines] == [
-        "None",  # the ratio does not reach it: its evaluations are the same
+        "No mitigation",  # the ratio does not reach it: its evaluations are the same
         "Replay (replay.ratio=0.1)",
         "Replay (replay.ratio=0.5)",
         "Replay (replay.ratio=10)",

@@ -31,10 +31,10 @@ def test_stage_by_stage_from_the_original(fake: FakeGrid) -> None:
     fake.add(["original", "none"])
     found = collected(fake)
     assert found["Original"] == []
-    assert [stage for stage, _ in found["None"]] == ["asr", "tts", "sqa"]
+    assert [stage for stage, _ in found["No mitigation"]] == ["asr", "tts", "sqa"]
     original, none = fake.rows
     told = [scores(fake, original.evaluate), *(scores(fake, step) for step in none.curve.values())]
-    for k, (_, measures) in enumerate(found["None"], start=1):
+    for k, (_, measures) in enumerate(found["No mitigation"], start=1):
         for ability, at in (("t2t", 0), ("ifeval", 2)):
             values = [one[at] for one in told[: k + 1]]
             own = {name: entry["mean"] for name, entry in measures[ability].items()}
@@ -72,7 +72,7 @@ def test_over_seeds_each_is_measured_and_then_averaged(fake: FakeGrid) -> None:
 
 def test_without_the_original_nothing_can_be_said(fake: FakeGrid) -> None:
     fake.add(["none", "replay"])
-    assert collected(fake) == {"None": [], "Replay": []}
+    assert collected(fake) == {"No mitigation": [], "Replay": []}
     write(fake.rows, fake.plan(), fake.store, fake.grid)
     assert "## Forgetting" not in (fake.grid / "table.md").read_text()
 
@@ -80,7 +80,7 @@ def test_without_the_original_nothing_can_be_said(fake: FakeGrid) -> None:
 def test_a_lost_stage_is_missing_and_the_others_are_not(fake: FakeGrid) -> None:
     fake.add(["original", "none"])
     (fake.store.folder(fake.rows[1].curve["tts"]) / "scores.json").unlink()
-    found = dict(collected(fake)["None"])
+    found = dict(collected(fake)["No mitigation"])
     assert found["tts"] == {} and found["asr"]["t2t"]["forgetting"]["mean"] > 0
     assert "forgetting" not in found["sqa"]["t2t"]  # the best before is not known
     assert found["sqa"]["t2t"]["retention"]["mean"] < 1
@@ -95,11 +95,11 @@ def test_markdown_and_page_show_the_same(fake: FakeGrid) -> None:
     told = json.loads((fake.grid / "table.json").read_text())
     lines = forgetting.lines(told)
     assert [(line["label"], line["stage"]) for line in lines] == [
-        ("None", "ASR"), ("None", "TTS"), ("None", "SQA"), ("Merge (TIES)", ""),
+        ("No mitigation", "ASR"), ("No mitigation", "TTS"), ("No mitigation", "SQA"), ("Merge (TIES)", ""),
         ("Replay", "ASR"), ("Replay", "TTS"), ("Replay", "SQA"),
     ]  # fmt: skip
     markdown = (fake.grid / "table.md").read_text()
-    assert "T2T, mean of 3 sets forgetting ↓ |" in markdown and "IFEval prompt kept ↑ |" in markdown
+    assert "T2T, mean of 3 sets forgetting ↓ |" in markdown and "IFEval prompt retention ↑ |" in markdown
     for line in lines:
         assert len(line["cells"]) == 8
         assert f"| {line['label']} | {line['stage']} | {' | '.join(line['cells'])} |" in markdown

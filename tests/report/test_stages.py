@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from src.report import curves, figure, retention, stages
+from src.report.document import document
 from src.report.lines import collapse
+from src.report.looks import MARKERS
 from src.report.report import write
 from src.stages import ORIGINAL
 from tests.report.fakegrid import FakeGrid
@@ -37,15 +39,16 @@ def test_a_chain_of_any_stages_is_told_as_it_is(fake: FakeGrid, chain: tuple[str
     titles = [stages.title(stage) for stage in chain]
     told = json.loads((fake.grid / "table.json").read_text())
     assert figure.chains(told)[0][0] == ["original", *chain]
-    assert [row[1] for row in page.rows if row[0] == "None" and len(row) == 10] == titles  # after each, 8 measures
-    assert f"None, after {stages.listed(titles)}: written questions" in page.text
+    lines = [row for row in page.rows if row[0] == "No mitigation" and len(row) == 10]
+    assert [row[1] for row in lines] == titles  # after each, 8 measures
+    assert f"No mitigation, after {stages.listed(titles)}: written questions" in page.text
 
 
 def test_rows_of_two_chains_have_axes_and_labels_of_their_own(fake: FakeGrid) -> None:
     fake.add(["original", "none"])
     fake.chain = ("asr", "sqa")
     fake.add(["none"])
-    labels = ["None (train.chain=[asr,sqa])", "None (train.chain=[asr,tts,sqa])"]
+    labels = [f"No mitigation (train.chain=[{chain}])" for chain in ("asr,sqa", "asr,tts,sqa")]
     write(fake.rows, fake.plan(), fake.store, fake.grid)
     told = json.loads((fake.grid / "table.json").read_text())
     assert [row["label"] for row in told["rows"]] == ["Original", *labels]
@@ -63,10 +66,10 @@ def test_one_line_is_never_drawn_through_two_chains(fake: FakeGrid) -> None:
     fake.add(["original", "none"])
     fake.chain = ("sqa",)
     fake.add(["none"])
-    told = {"curves": curves.collect(collapse(fake.rows, fake.store), fake.store)}
+    told = document(collapse(fake.rows, fake.store), curves=curves.collect(collapse(fake.rows, fake.store), fake.store))
     drawn = Figure()
     figure._fill(drawn, told)
-    ends = [[np.size(line.get_xdata()) for line in axis.lines if line.get_linestyle() == "-"] for axis in drawn.axes]
+    ends = [[np.size(line.get_xdata()) for line in axis.lines if line.get_marker() in MARKERS] for axis in drawn.axes]
     assert [max(own) for own in ends] == [4, 4, 2, 2]
     assert [[tick.get_text() for tick in axis.get_xticklabels()] for axis in drawn.axes[::2]] == [
         ["Original", "ASR", "TTS", "SQA"], ["Original", "SQA"],

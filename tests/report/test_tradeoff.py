@@ -1,14 +1,18 @@
 import html
 import json
+from dataclasses import asdict
+from itertools import combinations
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image
 from scipy import stats
 
-from src.report import drawing, tradeoff
+from src.report import looks, tradeoff
 from src.report.report import write
 from tests.report.fakegrid import LABELS, SETS, FakeGrid
 
@@ -41,6 +45,7 @@ def test_every_row_but_the_original_is_named_in_every_panel(fake: FakeGrid) -> N
 def test_points_are_the_means_of_the_table(fake: FakeGrid) -> None:
     told = reported(fake.add(["original", "none", "replay"], seeds=(0, 1, 2)))
     rows = {row["strategy"]: row for row in tradeoff.collect(told)}
+    assert [rows[name]["row"] for name in rows] == [1, 2, 3]
     assert list(rows["original"]["abilities"]) == ["t2t", "ifeval"]
     assert [rows[name]["replay"] for name in rows] == [False, False, True]
     replay = next(row for row in told["rows"] if row["strategy"] == "replay")
@@ -60,6 +65,59 @@ def test_one_seed_has_intervals_over_the_examples(fake: FakeGrid) -> None:
     entry, score = row["abilities"]["ifeval"], told["rows"][0]["scores"]["ifeval/prompt_strict"]
     assert entry["interval"] == pytest.approx(score["interval"])
     assert row["abilities"]["t2t"]["interval"][0] < row["abilities"]["t2t"]["mean"]
+
+
+def drawn(rows: list[dict]) -> Figure:
+    figure = Figure(dpi=100)
+    FigureCanvasAgg(figure)
+    tradeoff.fill(figure, rows)
+    return figure
+
+
+def crowd(count: int, seed: int) -> list[dict]:
+    """Rows as a grid has them: half of them close together below, half above, some at the very same spot."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for number in range(1, count):
+        replay = number > count // 2
+        middle = np.array([0.5, 0.65, 0.78] if replay else [0.17, 0.13, 0.03])
+        values = np.clip(np.round(middle + random.normal(0, 0.03, 3), 2), 0, 1)
+        about = {"strategy": f"s{number}", "replay": replay, "merge": f"m{number % 6}", "alpha": 16, "method": "none"}
+        label = f"Merge (Method {number % 6}) {number // 6}"
+        named = dict(zip(("s2t", "t2t", "ifeval"), values, strict=True))
+        rows.append({**about, "settings": {}, "label": label, "values": named})
+    look = looks.looks(rows)
+
+    def entry(value: float) -> dict:
+        return {"mean": float(value), "interval": [float(value) - 0.05, float(value) + 0.05], "std": None, "seeds": [0]}
+
+    return [
+        {
+            "row": number, "label": row["label"], "strategy": row["strategy"], "replay": row["replay"],
+            "look": asdict(look[row["label"]]), "reference": number in (2, 9),
+            "abilities": {name: entry(value) for name, value in row["values"].items()},
+        }
+        for number, row in enumerate(rows, start=2)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("count", "numbers"), [(13, False), (26, True)])
+def test_no_name_covers_another_or_a_point(count: int, numbers: bool) -> None:
+    rows = crowd(count, 1)
+    figure = drawn(rows)
+    figure.canvas.draw()
+    written = {text.get_text() for axis in figure.axes for text in axis.texts if text.get_text()}
+    assert written == {str(row["row"]) if numbers else tradeoff.short(row) for row in rows}
+    key = {text.get_text().split("  ")[0] for text in figure.texts}
+    assert key == ({str(row["row"]) for row in rows} if numbers else set())
+    for axis in figure.axes:
+        boxes = [text.get_window_extent() for text in axis.texts if text.get_text()]
+        assert len(boxes) == count - 1
+        for one, two in combinations(boxes, 2):
+            assert not one.overlaps(two) or min(one.x1, two.x1) - max(one.x0, two.x0) < 0.1
+        points = [axis.transData.transform(line.get_xydata()) for line in axis.lines if line.get_marker() != "None"]
+        for point in np.concatenate(points):
+            assert not any(box.contains(*point) for box in boxes)
 
 
 def test_bars_end_at_nothing_and_at_everything() -> None:
@@ -112,4 +170,4 @@ def test_the_families_are_told_apart_without_one_kind_of_cone(matrix: str) -> No
         x, y, z = np.cbrt(np.array(to_xyz) @ linear / [0.9505, 1.0, 1.089])
         return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
-    assert np.linalg.norm(lab(drawing.WITH) - lab(drawing.WITHOUT)) > 20
+    assert np.linalg.norm(lab(looks.WITH) - lab(looks.WITHOUT)) > 20
