@@ -17,8 +17,9 @@ from src.grid.plan import Plan
 from src.grid.row import Row
 from src.grid.step import closure
 from src.grid.store import Store
-from src.report import curves, document, figure, instructions, marks, page, retention, table, track, tradeoff
+from src.report import curves, document, figure, instructions, marks, page, retention, table, tradeoff
 from src.report.lines import collapse
+from src.report.tracking.recording import record
 from src.steps.score import Score
 from src.steps.train import Train
 
@@ -29,9 +30,10 @@ def write(rows: Sequence[Row], plan: Plan, store: Store, grid: Path) -> str:
     failures = read_failures(plan, store, grid)
     lines = collapse(rows, store, frozenset(failures))
     data = {"replay_pools": replay_pools(rows), **rules(rows), "ifeval_chance": instructions.chance(lines, store)}
+    forgotten = retention.collect(lines, store)
     told = document.document(
         lines, recognizers(rows, store), curves.collect(lines, store), data, marks.collect(lines, store),
-        retention.collect(lines, store), instructions.collect(lines, store),
+        forgotten, instructions.collect(lines, store),
     )  # fmt: skip
     for name, text in {
         "table.json": table.to_json(told),
@@ -46,7 +48,7 @@ def write(rows: Sequence[Row], plan: Plan, store: Store, grid: Path) -> str:
         "ifeval": instructions.draw(told, grid),
     }
     write_whole(grid / "index.html", page.render(grid.name, told, lines, plan, store, drawings, failures))
-    tracked = track.record(rows, lines, told, store, grid)
+    tracked = record(lines, forgotten, told, plan, store, grid)
     width = shutil.get_terminal_size(fallback=(160, 50)).columns
     return table.to_text(told, width) + (f"\n{tracked}\n" if tracked else "")
 
