@@ -96,6 +96,8 @@ class StandIn:
         viewer = {"id": "viewer", "entity": ENTITY, "username": "ada", "flags": "{}", "teams": {"edges": []}}
         return {"viewer": viewer}
 
+    _GetDefaultEntity = _Viewer
+
     def _ServerFeaturesQuery(self, given: dict[str, Any]) -> dict[str, Any]:
         return {"serverInfo": {"features": []}}
 
@@ -106,7 +108,7 @@ class StandIn:
             "name": bucket.name,
             "displayName": bucket.fields["displayName"],
             "summaryMetrics": json.dumps(bucket.summary),
-            "config": json.dumps(bucket.config),
+            "config": json.dumps({key: {"value": value} for key, value in bucket.config.items()}),
             "tags": bucket.fields["tags"],
             "notes": bucket.fields["notes"],
             "historyLineCount": len(bucket.history),
@@ -114,7 +116,7 @@ class StandIn:
             "logLineCount": 0,
             "historyTail": json.dumps([json.dumps(line) for line in bucket.history[-1:]]),
             "eventsTail": "[]",
-            "wandbConfig": None,
+            "wandbConfig": json.dumps({"t": bucket.config["_wandb"]["t"]}),
         }
         return {"model": {**self._project(), "bucket": found}}
 

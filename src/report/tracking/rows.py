@@ -89,6 +89,10 @@ def _run(
         summary |= {f"{key}/{name}": score[name] for name in SPREAD if score.get(name) is not None}
         if score.get("interval"):
             summary |= dict(zip((f"{key}/low", f"{key}/high"), score["interval"], strict=True))
+    for name in tasks.ABILITIES:
+        keys = abilities.keys_of(name, measured)
+        if keys and (interval := abilities.interval_of_mean([measured[key] for key in keys])):
+            summary |= dict(zip((f"mean/{name}/low", f"mean/{name}/high"), interval, strict=True))
     if broken:
         summary |= {"failed_step": broken.name, "reason": failure_reason(failure_file(grid, broken.name))}
     folder = store.lookup(row.evaluate)

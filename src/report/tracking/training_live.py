@@ -25,13 +25,12 @@ INTERVAL = 5.0
 """Seconds between two looks at the measurements."""
 PATIENCE = 15.0
 """Seconds that a step waits for wandb when it has ended."""
-TRAINED = ("base", "train")
 
 
 @contextmanager
 def streamed(store: Path, there: Destination, step: Step) -> Iterator[None]:
     """Within it, what the step measures is sent. Trouble with wandb is a line in the log."""
-    if step.kind not in TRAINED or there.mode != "online":
+    if step.kind not in trainings.TRAINED or there.mode != "online":
         yield
         return
     work = Store(store).work(step)

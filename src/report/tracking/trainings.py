@@ -12,6 +12,9 @@ from src.report.tracking.run import ID_LENGTH, Content, Run
 if TYPE_CHECKING:
     import wandb
 
+TRAINED = ("base", "train")
+"""Kinds of steps that leave measurements while they train."""
+
 
 def runs(steps: Sequence[Step], store: Store) -> Iterator[Run]:
     """The runs of the trainings that these steps need and that are in the store."""
@@ -27,8 +30,8 @@ def run_id(step: Step) -> str:
 
 
 def config(step: Step) -> dict[str, Any]:
-    """Its settings. What rows are grouped by, `strategy`, is its label here, which seeds share."""
-    return {"strategy": step.label, "artifact": step.name, **all_settings(step)}
+    """Its settings. What rows are grouped by, `label`, is the step's label here, which seeds share."""
+    return {"label": step.label, "artifact": step.name, **all_settings(step)}
 
 
 def timed(points: Sequence[Mapping[str, Any]], speeds: Mapping[int, float], end: float) -> list[dict[str, Any]]:
