@@ -8,7 +8,6 @@ grid's folder. In a terminal, `wandb leet outputs/wandb` shows the runs without 
 """
 
 import json
-import os
 import sys
 from collections.abc import Sequence
 
@@ -20,7 +19,7 @@ from src.grid.errors import ConfigError
 from src.grid.files import write_whole
 from src.grid.plan import Plan
 from src.report.tracking import workspace
-from src.report.tracking.writing import Destination
+from src.report.tracking.writing import Destination, library
 
 OWNER = "your-account"
 """Stands in the file for the account, where none is named."""
@@ -41,14 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     there = Destination.of(plan.rows[0].config.get("tracker"), folder)
-    os.environ.setdefault("WANDB_SILENT", "true")  # it would print addresses of its own
     file, reason = folder / "workspace.json", f"the runs are kept {there.mode}" if there.mode != "online" else ""
     entity = there.entity or OWNER
     try:
         if not reason:
-            import wandb
-
-            entity = there.entity or wandb.Api().default_entity or OWNER
+            entity = there.entity or library().Api().default_entity or OWNER
     except Exception as error:
         reason = f"the server did not answer ({' '.join(str(error).split())[:200]})"
     made = workspace.workspace(plan, table, folder.name, entity, there.project)

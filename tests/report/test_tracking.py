@@ -9,6 +9,7 @@ import pytest
 from wandb.proto import wandb_internal_pb2
 
 from src.grid.execute import failure_file
+from src.grid.step import closure
 from src.machine import services
 from src.report.report import write
 from src.report.tracking import recording, trainings, writing
@@ -128,19 +129,12 @@ def test_every_score_is_logged_once_with_means_forgetting_and_cost(fake: FakeGri
     stages = [line for line in lines if "stage/number" in line]
     assert [line["stage/name"] for line in stages] == ["ASR", "TTS", "SQA"]
     assert stages[-1]["stage/forgetting/t2t"] == told["forgetting/t2t"]
-    spent = sum(fake.store.manifest(step)["seconds"] for step in fake.plan().entries and _closure(row))
+    spent = sum(fake.store.manifest(step)["seconds"] for step in closure(row.steps))
     assert told["cost/seconds"] == pytest.approx(spent) and told["cost/training_seconds"] == 3 * 55
     assert len(list(folder.rglob("*.flac"))) == 9
 
 
-def _closure(row: Any) -> list[Any]:
-    from src.grid.step import closure
-
-    return list(closure(row.steps))
-
-
 def test_a_training_has_its_own_times(fake: FakeGrid) -> None:
-    fake.data = {"train-asr": {"throughput": [[i, 50] for i in range(1, 9)]}}
     offline(fake.add(["none"]))
     write(fake.rows, fake.plan(), fake.store, fake.grid)
     step = next(iter(fake.rows[0].curve.values())).inputs["responses"].inputs["model"]
@@ -220,6 +214,15 @@ def test_ids_are_of_grid_row_and_seed(fake: FakeGrid) -> None:
     twice = [*fake.rows, replace(fake.rows[0], evaluate=fake.rows[1].evaluate)]
     same = replace(fake.rows[0], evaluate=fake.rows[0].curve["sqa"], further={"arc": fake.rows[0].evaluate})
     assert run_ids("one", [same])[0] == ids[0] and len(set(run_ids("one", twice))) == 5
+
+
+def test_a_job_writes_the_row_that_its_step_has_scored(fake: FakeGrid) -> None:
+    offline(fake.add(["original", "none"], publish=False))
+    fake.grid.mkdir(parents=True)
+    fake.plan().save(fake.grid / "plan.json")
+    with recording.watched(fake.store.root, fake.grid, fake.rows[0].evaluate):
+        FakeGrid(fake.root).add(["original"])
+    assert list(by_name(fake)) == ["Original, seed 0"]
 
 
 def test_disabled_writes_nothing(fake: FakeGrid) -> None:

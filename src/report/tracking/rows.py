@@ -79,20 +79,7 @@ def _run(
     scores = {key: score["value"] for key, score in measured.items()} | _means(measured, "mean/")
     if forgotten:
         scores |= _forgotten(forgotten[-1][1], row.seed, "")
-    steps = list(closure(row.steps))
-    summary: dict[str, Any] = {
-        "state": state,
-        "cost/seconds": costs.of(steps),
-        "cost/training_seconds": costs.of(step for step in steps if step.kind == "train"),
-    }
-    for key, score in measured.items():
-        summary |= {f"{key}/{name}": score[name] for name in SPREAD if score.get(name) is not None}
-        if score.get("interval"):
-            summary |= dict(zip((f"{key}/low", f"{key}/high"), score["interval"], strict=True))
-    for name in tasks.ABILITIES:
-        keys = abilities.keys_of(name, measured)
-        if keys and (interval := abilities.interval_of_mean([measured[key] for key in keys])):
-            summary |= dict(zip((f"mean/{name}/low", f"mean/{name}/high"), interval, strict=True))
+    summary = {"state": state, **_costs(row, costs), **_spreads(measured)}
     if broken:
         summary |= {"failed_step": broken.name, "reason": failure_reason(failure_file(grid, broken.name))}
     folder = store.lookup(row.evaluate)
@@ -119,7 +106,7 @@ def _run(
             fresh |= _answers(folder, store.lookup(row.evaluate.inputs["responses"]))
         if fresh:
             run.log(fresh)
-        for key in before.get("summary", {}).keys() - summary.keys():
+        for key in (before.get("summary", {}).keys() - summary.keys()) & set(run.summary.keys()):
             del run.summary[key]
         run.summary.update(summary)
 
@@ -143,6 +130,27 @@ class Costs:
         if step.name not in self._known:
             self._known[step.name] = self.store.manifest(step)["seconds"] if self.store.lookup(step) else 0.0
         return self._known[step.name]
+
+
+def _costs(row: Row, costs: Costs) -> dict[str, float]:
+    steps = list(closure(row.steps))
+    trainings = [step for step in steps if step.kind == "train"]
+    return {"cost/seconds": costs.of(steps), "cost/training_seconds": costs.of(trainings)}
+
+
+def _spreads(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What is known of each score beside its value; intervals of the abilities, too."""
+    made: dict[str, Any] = {}
+    intervals = {key: score.get("interval") for key, score in scores.items()}
+    for key, score in scores.items():
+        made |= {f"{key}/{name}": score[name] for name in SPREAD if score.get(name) is not None}
+    for name in tasks.ABILITIES:
+        if keys := abilities.keys_of(name, scores):
+            intervals[f"mean/{name}"] = abilities.interval_of_mean([scores[key] for key in keys])
+    for key, interval in intervals.items():
+        if interval:
+            made |= dict(zip((f"{key}/low", f"{key}/high"), interval, strict=True))
+    return made
 
 
 def _means(scores: Mapping[str, Mapping[str, Any]], before: str) -> dict[str, float]:

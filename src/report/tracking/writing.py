@@ -77,9 +77,8 @@ def start(
     id: str, name: str, kind: str, config: Mapping[str, Any], there: Destination, tags: tuple[str, ...] = ()
 ) -> "wandb.Run":
     """Open a run in the grid's group: a new one, or, online, the one that has this id already."""
-    import wandb
-
-    quiet = wandb.Settings(
+    package = library()
+    quiet = package.Settings(
         silent=True,
         console="off",
         init_timeout=PATIENCE,
@@ -91,8 +90,8 @@ def start(
         x_disable_stats=True,
         x_save_requirements=False,
     )
-    return wandb.init(
-        mode=there.mode,  # type: ignore[arg-type]
+    opened: wandb.Run = package.init(
+        mode=there.mode,
         id=id,
         name=name,
         group=there.grid.name,
@@ -107,6 +106,17 @@ def start(
         reinit="create_new",
         settings=quiet,
     )
+    return opened
+
+
+def library() -> Any:
+    """The package wandb, imported so that it is quiet and quick."""
+    os.environ.setdefault("WANDB_SILENT", "true")  # it would write into the view of the running steps
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # to its makers, by libraries that take time to load
+    import wandb
+
+    wandb.util.pd_available = False  # else it imports pandas to see that what is logged is no data frame
+    return wandb
 
 
 def close() -> None:
