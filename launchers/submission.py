@@ -175,7 +175,7 @@ class Submission:
         text = json.dumps(asdict(self.settings), indent=1)
         settings_file(self.folder, self.number).write_text(text, encoding="utf-8")
         code = snapshot(home / "code") if self.settings.snapshot else ROOT
-        watch = partial(watched, self.store.root, self.folder)
+        watch = partial(watched, plan, self.store.root, self.folder)
         earlier, place = dict(self.jobs), self.scheduler.place
         for group in _groups(made, self.settings, self.others, self.scheduler.most):
             jobs = [Job(plan, self.store.root, self.folder, bundle.names, seconds, place, watch) for bundle in group]

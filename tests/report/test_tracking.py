@@ -220,7 +220,7 @@ def test_a_job_writes_the_row_that_its_step_has_scored(fake: FakeGrid) -> None:
     offline(fake.add(["original", "none"], publish=False))
     fake.grid.mkdir(parents=True)
     fake.plan().save(fake.grid / "plan.json")
-    with recording.watched(fake.store.root, fake.grid, fake.rows[0].evaluate):
+    with recording.watched(fake.grid / "plan.json", fake.store.root, fake.grid, fake.rows[0].evaluate):
         FakeGrid(fake.root).add(["original"])
     assert list(by_name(fake)) == ["Original, seed 0"]
 

@@ -99,9 +99,9 @@ class Recorder:
 
 
 @contextmanager
-def watched(store: Path, grid: Path, step: Step) -> Iterator[None]:
-    """The same for one step of a grid whose plan is frozen in its folder: for a job."""
-    with Recorder(Plan.load(grid / "plan.json"), Store(store), grid) as recorder, recorder.watch(step):
+def watched(plan: Path, store: Path, grid: Path, step: Step) -> Iterator[None]:
+    """The same for one step of a frozen plan: for a job."""
+    with Recorder(Plan.load(plan), Store(store), grid) as recorder, recorder.watch(step):
         yield
 
 
