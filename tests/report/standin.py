@@ -33,8 +33,6 @@ class Bucket:
     uploads: dict[str, bytes] = field(default_factory=dict)
     sent: int = 0
     """How often it was written to its end."""
-    seen: int = 0
-    """How many requests the server had answered when the run appeared."""
 
 
 class StandIn:
@@ -46,7 +44,6 @@ class StandIn:
         self.views: list[dict[str, Any]] = []
         self.unknown: list[str] = []
         """Names of GraphQL operations that it has no answer to."""
-        self.answered = 0
         self.lock = threading.Lock()
         stand_in = self
 
@@ -64,9 +61,10 @@ class StandIn:
         self.http.shutdown()
         self.http.server_close()
 
-    def of_kind(self, kind: str) -> dict[str, Bucket]:
-        """The runs of a job type by their displayed name."""
-        return {run.fields["displayName"]: run for run in self.runs.values() if run.fields["jobType"] == kind}
+    def of_kind(self, kind: str, group: str) -> dict[str, Bucket]:
+        """The runs of a job type and a group by their displayed name."""
+        found = [run for run in self.runs.values() if (run.fields["jobType"], run.fields["groupName"]) == (kind, group)]
+        return {run.fields["displayName"]: run for run in found}
 
     def graphql(self, name: str, variables: dict[str, Any]) -> dict[str, Any]:
         """The data of an answer."""
@@ -123,7 +121,7 @@ class StandIn:
     def _UpsertBucket(self, given: dict[str, Any]) -> dict[str, Any]:
         name = given["name"] or given["id"]
         inserted = name not in self.runs
-        bucket = self.runs.setdefault(name, Bucket(name, seen=self.answered))
+        bucket = self.runs.setdefault(name, Bucket(name))
         known = {"groupName", "displayName", "notes", "jobType", "tags", "project"} & given.keys()
         bucket.fields |= {"notes": None, "tags": []} if inserted else {}
         bucket.fields |= {key: given[key] for key in known if given[key] is not None}
@@ -217,7 +215,6 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self._body()
         with self.server_state.lock:
-            self.server_state.answered += 1
             answer: dict[str, Any] = {}
             if self.path.endswith("/file_stream"):
                 self.server_state.stream(self.path.split("/")[-2], json.loads(body))

@@ -23,7 +23,7 @@ from src.report.tracking.recording import Recorder
 from tests.report.fakegrid import LABELS, FakeGrid
 from tests.report.standin import Bucket, StandIn
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 KEY = "0123456789abcdef" * 2 + "01234567"
 ABOUT = {"command": "python -m src.run -m sweeps=table1", "commit": "c0ffee"}
 SHARED = ("original", "none", "scale_14")
@@ -105,9 +105,9 @@ def add_the_benchmark(fake: FakeGrid) -> None:
     write(fake.rows, replace(fake.plan(), about=ABOUT), fake.store, fake.grid)
 
 
-def check_rows(fake: FakeGrid, server: StandIn, broken: bool, group: str = "fake") -> dict[str, Bucket]:
+def check_rows(fake: FakeGrid, server: StandIn, broken: bool) -> dict[str, Bucket]:
     """Thirteen runs with all scores, state and tags; each value was logged once."""
-    found = {name: run for name, run in server.of_kind("row").items() if run.fields["groupName"] == group}
+    found = server.of_kind("row", "fake")
     assert set(found) == {f"{label}, seed 0" for label in LABELS.values()}
     for row in fake.rows:
         run = found[f"{row.label}, seed 0"]
@@ -131,7 +131,7 @@ def test_online(fake: FakeGrid, server: StandIn) -> None:
     earlier.grid = fake.root / "grids" / "earlier"
     rows(earlier, "online", SHARED)
     write(earlier.rows, earlier.plan(), earlier.store, earlier.grid)
-    assert len(server.of_kind("row")) == 3
+    assert len(server.of_kind("row", "earlier")) == 3
     run_the_grid(fake, "online", lambda: any(run.fields["groupName"] == "fake" for run in list(server.runs.values())))
     check_rows(fake, server, broken=True)
     published(fake, BROKEN)
@@ -140,7 +140,7 @@ def test_online(fake: FakeGrid, server: StandIn) -> None:
     assert len([run for run in server.runs.values() if run.fields["jobType"] == "row"]) == 13 + 3
     spoken = mended[f"{LABELS[LAST]}, seed 0"]
     assert [name for name in spoken.uploads if name.endswith(".flac")]
-    (grid,) = [run for name, run in server.of_kind("grid").items() if name == "fake"]
+    grid = server.of_kind("grid", "fake")["fake"]
     tables = [json.loads(body) for name, body in grid.uploads.items() if name.endswith(".table.json")]
     (table,) = [table for table in tables if "arc acc" in table["columns"]]
     assert len(table["data"]) == 13
