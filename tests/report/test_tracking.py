@@ -256,7 +256,7 @@ def test_a_server_that_does_not_answer_is_a_warning(fake: FakeGrid, monkeypatch:
 
 
 def test_what_the_tracker_leaves_open_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    open_ = {"mode": "offline", "project": None, "entity": None, "tags": [], "notes": None}
+    open_: dict[str, Any] = {"mode": "offline", "project": None, "entity": None, "tags": [], "notes": None}
     there = Destination.of(open_, tmp_path / "grid")
     assert (there.project, there.entity, there.tags, there.notes) == ("palimpsest", None, (), None)
     for name, value in {"PROJECT": "p", "ENTITY": "e", "TAGS": "a, b", "NOTES": "n"}.items():

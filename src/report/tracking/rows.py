@@ -88,16 +88,17 @@ def _run(
     if line.settings:
         config["settings"] = nested(line.settings)
     config["artifacts"] = {"scores": row.evaluate.name, "model": model_of(row.evaluate).name}
+    stages = list(_stages(row, forgotten, store))
     content = {
         "scores": scores,
-        "stages": list(_stages(row, forgotten, store)),
+        "stages": stages,
         "summary": summary,
         "answers": row.evaluate.name if folder else None,
     }
 
     def fill(run: "wandb.Run", before: Content) -> None:
         run.define_metric("stage/*", step_metric="stage/number")
-        for point in content["stages"]:
+        for point in stages:
             if point not in before.get("stages", ()):
                 run.log(point)
         known = before.get("scores", {})

@@ -113,7 +113,7 @@ def library() -> Any:
     """The package wandb, imported so that it is quiet and quick."""
     os.environ.setdefault("WANDB_SILENT", "true")  # it would write into the view of the running steps
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # to its makers, by libraries that take time to load
-    import wandb
+    import wandb.util
 
     wandb.util.pd_available = False  # else it imports pandas to see that what is logged is no data frame
     return wandb
