@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from multiprocessing import connection
 from multiprocessing.context import ForkServerProcess, SpawnProcess
 from pathlib import Path
@@ -35,7 +34,7 @@ from src.grid.store import Store
 from src.machine.refusals import refusal
 from src.machine.requirements import answers, requirements
 from src.machine.software import packages_asked_for
-from src.report.stream import streamed
+from src.report.tracking.recording import Recorder
 from src.steps.train import Train
 
 Process = ForkServerProcess | SpawnProcess
@@ -127,8 +126,12 @@ def run_grid(grid: Grid, workers: int, console: Console, devices: Sequence[str] 
     for name, fault in grid.store.damaged.items():
         text = f"damaged: {name}: {fault}. It does not count and is computed again."
         console.print(text, style="yellow", markup=False, highlight=False)
-    watch = partial(streamed, grid.store.root, grid.folder, grid.plan.rows[0].config.get("tracker"))
-    outcome = run_plan(grid.plan, grid.store, grid.folder, workers, console, watch=watch, devices=devices)
+    with Recorder(grid.plan, grid.store, grid.folder) as recorder:
+        if ahead.steps:  # else the report comes at once, with all rows
+            recorder.look(grid.plan.rows)
+        outcome = run_plan(
+            grid.plan, grid.store, grid.folder, workers, console, watch=recorder.watch, devices=devices
+        )
     if outcome.interrupted:
         done = total - ahead.steps + len(outcome.done)
         text = f"Interrupted. {done} of {total} steps are complete and kept; the same command goes on from there."

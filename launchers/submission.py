@@ -29,7 +29,7 @@ from src.grid.job import Job
 from src.grid.plan import Plan
 from src.grid.step import canonical
 from src.grid.store import Store
-from src.report.stream import streamed
+from src.report.tracking.recording import watched
 
 PATIENCE = 180.0
 """Seconds for which a scheduler that is away is asked again."""
@@ -175,7 +175,7 @@ class Submission:
         text = json.dumps(asdict(self.settings), indent=1)
         settings_file(self.folder, self.number).write_text(text, encoding="utf-8")
         code = snapshot(home / "code") if self.settings.snapshot else ROOT
-        watch = partial(streamed, self.store.root, self.folder, self.plan.rows[0].config.get("tracker"))
+        watch = partial(watched, plan, self.store.root, self.folder)
         earlier, place = dict(self.jobs), self.scheduler.place
         for group in _groups(made, self.settings, self.others, self.scheduler.most):
             jobs = [Job(plan, self.store.root, self.folder, bundle.names, seconds, place, watch) for bundle in group]

@@ -49,8 +49,19 @@ class Tracker:
     """Where runs are logged."""
 
     mode: Literal["auto", "online", "offline", "disabled"]
-    project: str
+    project: str | None = None
+    """null: WANDB_PROJECT where it is set, else palimpsest."""
     entity: str | None = None
+    """User or team; null: WANDB_ENTITY where it is set, else the account of the API key."""
+    tags: tuple[str, ...] = ()
+    """Tags of every run; none: those of WANDB_TAGS."""
+    notes: str | None = None
+    """Notes of every run; null: WANDB_NOTES where it is set."""
+
+    def __post_init__(self) -> None:
+        right = "1 to 64 characters, none of them a comma"
+        for tag in self.tags:
+            require(0 < len(tag) <= 64 and "," not in tag, "tracker.tags", tag, right)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +156,9 @@ def cell(composed: DictConfig) -> tuple[Cell, dict[str, Any]]:
         common = {"seed": values["seed"], "deepspeed": values["deepspeed"]}
         if isinstance(values.get("recompute"), str):  # recompute=train, without brackets
             values["recompute"] = [values["recompute"]]
+        tracker = values.get("tracker")
+        if isinstance(tracker, dict) and isinstance(tracker.get("tags"), str):
+            tracker["tags"] = [tracker["tags"]]
         given = {key: value for key, value in values.items() if key not in ("train", "replay")}
         given |= {section: _variant(section, values[section]) for section in VARIANTS}
         method = values.get("method") or {}

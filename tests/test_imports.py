@@ -10,8 +10,8 @@ import pytest
 from tests.conftest import ROOT
 
 LAYERS: list[set[str]] = [
-    {"src.cancel", "src.compare", "src.doctor", "src.export", "src.grids", "src.logs", "src.retry", "src.run"}
-    | {"src.score", "src.status", "src.store", "src.why"},
+    {"src.cancel", "src.compare", "src.dashboard", "src.doctor", "src.export", "src.grids", "src.logs", "src.retry"}
+    | {"src.run", "src.score", "src.status", "src.store", "src.why"},
     {"launchers"},
     {"src.report"},
     {"src.recipe", "src.tasks"},

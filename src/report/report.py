@@ -30,10 +30,10 @@ from src.report import (
     retention,
     table,
     tidy,
-    track,
     tradeoff,
 )
 from src.report.lines import collapse
+from src.report.tracking.recording import record
 from src.steps.score import Score
 from src.steps.train import Train
 
@@ -44,9 +44,10 @@ def write(rows: Sequence[Row], plan: Plan, store: Store, grid: Path) -> str:
     failures = read_failures(plan, store, grid)
     lines = collapse(rows, store, frozenset(failures))
     data = {"replay_pools": replay_pools(rows), **rules(rows), "ifeval_chance": instructions.chance(lines, store)}
+    forgotten = retention.collect(lines, store)
     told = document.document(
         lines, recognizers(rows, store), curves.collect(lines, store), data, marks.collect(lines, store),
-        retention.collect(lines, store), instructions.collect(lines, store),
+        forgotten, instructions.collect(lines, store),
     )  # fmt: skip
     for name, text in {
         "table.json": table.to_json(told),
@@ -63,7 +64,7 @@ def write(rows: Sequence[Row], plan: Plan, store: Store, grid: Path) -> str:
         "ifeval": instructions.draw(told, grid),
     }
     write_whole(grid / "index.html", page.render(grid.name, told, lines, plan, store, drawings, failures))
-    tracked = track.record(rows, lines, told, store, grid)
+    tracked = record(lines, forgotten, told, plan, store, grid)
     width = shutil.get_terminal_size(fallback=(160, 50)).columns
     return table.to_text(told, width) + (f"\n{tracked}\n" if tracked else "")
 

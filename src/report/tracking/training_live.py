@@ -7,7 +7,7 @@ written by several attempts would become several runs: there the report alone wr
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ from typing import Any
 from src.data import jsonl
 from src.grid.context import metrics_file
 from src.grid.step import Step
-from src.grid.store import Store, all_settings
+from src.grid.store import Store
+from src.report.tracking import trainings
+from src.report.tracking.writing import Destination, start
 
 log = logging.getLogger(__name__)
 
@@ -23,21 +25,18 @@ INTERVAL = 5.0
 """Seconds between two looks at the measurements."""
 PATIENCE = 15.0
 """Seconds that a step waits for wandb when it has ended."""
-TRAINED = ("base", "train")
 
 
 @contextmanager
-def streamed(store: Path, grid: Path, settings: Mapping[str, Any] | None, step: Step) -> Iterator[None]:
-    """Within it, what the step measures is sent. settings: of the tracker. Trouble with wandb is a line in the log."""
-    from src.report.track import resolve_mode
-
-    if step.kind not in TRAINED or settings is None or resolve_mode(settings["mode"]) != "online":
+def streamed(store: Path, there: Destination, step: Step) -> Iterator[None]:
+    """Within it, what the step measures is sent. Trouble with wandb is a line in the log."""
+    if step.kind not in trainings.TRAINED or there.mode != "online":
         yield
         return
-    metrics_file(Store(store).work(step)).unlink(missing_ok=True)  # of an attempt before this one
+    work = Store(store).work(step)
+    metrics_file(work).unlink(missing_ok=True)  # of an attempt before this one
     over = threading.Event()
-    arguments = (Store(store).work(step), grid, settings, step, over)
-    thread = threading.Thread(target=_send, args=arguments, name="wandb", daemon=True)
+    thread = threading.Thread(target=_send, args=(work, there, step, over), name="wandb", daemon=True)
     thread.start()
     try:
         yield
@@ -46,9 +45,7 @@ def streamed(store: Path, grid: Path, settings: Mapping[str, Any] | None, step: 
         thread.join(PATIENCE)
 
 
-def _send(work: Path, grid: Path, settings: Mapping[str, Any], step: Step, over: threading.Event) -> None:
-    from src.report import track
-
+def _send(work: Path, there: Destination, step: Step, over: threading.Event) -> None:
     run, sent = None, 0
     try:
         while True:
@@ -58,8 +55,8 @@ def _send(work: Path, grid: Path, settings: Mapping[str, Any], step: Step, over:
                 if number <= sent:
                     continue
                 if run is None:
-                    about = {**all_settings(step), "artifact": step.name}
-                    run = track.start(step.fingerprint, step.name, "train", about, "online", settings, grid)
+                    id, about = trainings.run_id(step), trainings.config(step)
+                    run = start(id, step.name, "train", about, there, ("train",))
                 run.log(point, step=number)
                 sent = number
             if last:
