@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from src.checks import positive, require
+from src.checks import positive, require, seed
 
 SYNTHESIZERS = ("espeak",)
 ENCODERS = ("mfcc", "lda")
@@ -60,7 +60,7 @@ class SynthesizerConfig:
         require(0 <= self.pitch_min <= 100, "pitch_min", self.pitch_min, "from 0 to 100")
         right = f"from pitch_min={self.pitch_min} to 100"
         require(self.pitch_min <= self.pitch_max <= 100, "pitch_max", self.pitch_max, right)
-        require(self.seed >= 0, "seed", self.seed, "0 or more")
+        seed(self)
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class QuantizerConfig:
         require(self.dimensions >= 1, "dimensions", self.dimensions, "1 or more")
         require(self.clusters >= 2, "clusters", self.clusters, "2 or more")
         require(self.switch_penalty >= 0, "switch_penalty", self.switch_penalty, "0 or more")
-        require(self.seed >= 0, "seed", self.seed, "0 or more")
+        seed(self)
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class VocoderConfig:
         require(self.name in VOCODERS, "name", self.name, f"one of {', '.join(VOCODERS)}")
         positive(self, "width", "steps", "batch_size", "iterations", "learning_rate")
         require(self.duration_weight >= 0, "duration_weight", self.duration_weight, "0 or more")
-        require(self.seed >= 0, "seed", self.seed, "0 or more")
+        seed(self)
 
 
 @dataclass(frozen=True)
