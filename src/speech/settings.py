@@ -138,8 +138,9 @@ class RecognizerConfig:
         require(self.name in RECOGNIZERS, "name", self.name, f"one of {', '.join(RECOGNIZERS)}")
         positive(self, "width", "steps", "batch_size", "learning_rate")
         require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")
-        for name in ("noise", "word_penalty", "seed"):
+        for name in ("noise", "word_penalty"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        seed(self)
 
 
 LISTS = ("asr", "tts", "eval_asr", "sqa", "eval_qa")

@@ -77,7 +77,8 @@ class ResponseLoss(torch.nn.Module):
             from liger_kernel.ops.fused_linear_cross_entropy import LigerFusedLinearCrossEntropyFunction
 
             head = (hidden, causal.lm_head.weight, targets, causal.lm_head.bias)
-            loss: torch.Tensor = LigerFusedLinearCrossEntropyFunction.apply(*head, None, IGNORE, 0.0, 0.0, "sum")[0]
+            summed = (None, IGNORE, 0.0, 0.0, "sum", None, False, torch.float32)  # the head's gradient, over all parts
+            loss: torch.Tensor = LigerFusedLinearCrossEntropyFunction.apply(*head, *summed)[0]
             return loss
         return functional.cross_entropy(causal.lm_head(hidden).float(), targets, reduction="sum")
 
