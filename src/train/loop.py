@@ -144,7 +144,7 @@ class Loop:
             **settings.deepspeed,
         }
         if settings.zero_stage == 3:
-            share_out(self.module, config, settings.dtype)
+            share_out(self.module, config)
         self.engine, *_ = deepspeed.initialize(
             model=self.module,
             model_parameters=parameters,

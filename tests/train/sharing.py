@@ -35,7 +35,7 @@ def run(config: dict[str, Any], inputs: dict[str, Path], out: Path, context: Con
     moved = mock.Mock(side_effect=torch.nn.Module.to)
     shares = left = 0
     if settings["zero_optimization"]["stage"] == 3:
-        share_out(learner, settings, torch.bfloat16)
+        share_out(learner, settings)
         left = sum(p.numel() for p in model.parameters())
         shares = sum(p.ds_tensor.numel() for p in model.parameters())  # type: ignore[attr-defined]
     with mock.patch.object(torch.nn.Module, "to", lambda *arguments, **more: moved(*arguments, **more)):
