@@ -50,10 +50,10 @@ def test_the_encoder_s_parameters_are_those_of_transformers(shape: dict[str, Any
 
 
 def test_tasks_of_the_harness(tmp_path: Path) -> None:
-    """Logits of 138,256 tokens for each token of the prompts, and their logarithms in float32."""
+    """Logits of 138,257 tokens for each token of the prompts, and their logarithms in float32."""
     needs = [found(tmp_path, f"evaluate.lm_eval.batch_size={size}")["harness-arc_easy-sqa"] for size in (1, 8)]
     one, eight = (each.working for each in needs)
-    assert eight == 8 * one == 8 * (1280 * 32 * 2 * 1024 * 2 + 1024 * 138_256 * 6)
+    assert eight == 8 * one == 8 * (1280 * 32 * 2 * 1024 * 2 + 1024 * 138_257 * 6)
     assert needs[0].weights == pytest.approx(2 * 8_112_181_248, rel=1e-4)
 
 
