@@ -32,6 +32,7 @@ from src.grid.row import Row
 from src.grid.step import canonical
 from src.grid.store import Store
 from src.grid.typed import typed
+from src.machine.loads import loads
 from src.machine.refusals import refusal
 from src.machine.requirements import answers, requirements
 from src.machine.settings import Gpu
@@ -60,15 +61,16 @@ class GridLauncher(Launcher):
         self.check()
         console = Console() if sys.stdout.isatty() else Console(width=200)
         grid = prepare(self.context, self.config, job_overrides, initial_job_idx)
-        needed, asked = requirements(grid.plan, grid.store, asdict(self.gpu)), answers(grid.plan, asdict(self.gpu))
-        refused = refusal(needed, asked)
+        gpu = asdict(self.gpu)
+        needed, asked, others = requirements(grid.plan, grid.store, gpu), answers(grid.plan, gpu), loads(grid.plan, gpu)
+        refused = refusal(needed, asked, others)
         seconds = {each.step.name: each.seconds for each in needed if each.seconds is not None}
         grid = replace(grid, plan=grid.plan.timed(seconds))
         if grid.plan_only:
             self.show(grid, console)
-            if needed or asked:
+            if needed or asked or others:
                 console.print()
-                console.print(needs_table(needed, asked))
+                console.print(needs_table(needed, asked, others))
         if refused:
             raise ConfigError(refused)
         fault = self.fault(grid)

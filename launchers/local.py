@@ -31,6 +31,7 @@ from src.grid.execute import Watch, failure_file, failure_reason, log_file, unwa
 from src.grid.plan import Entry, Plan
 from src.grid.processes import ending, fork_server
 from src.grid.store import Store
+from src.machine.loads import loads
 from src.machine.refusals import refusal
 from src.machine.requirements import answers, requirements
 from src.machine.software import packages_asked_for
@@ -96,7 +97,7 @@ class LocalLauncher(GridLauncher):
             return None
         memory, name = min(sizes)
         here = {"name": name, "memory_gb": math.floor(10 * memory) / 10}
-        return refusal(requirements(grid.plan, grid.store, here), answers(grid.plan, here))
+        return refusal(requirements(grid.plan, grid.store, here), answers(grid.plan, here), loads(grid.plan, here))
 
 
 def usable(gpus: int | None) -> list[str] | None:

@@ -9,14 +9,17 @@ from rich.text import Text
 
 from launchers.view import duration, size
 from src.machine.hours import UTILIZATION
+from src.machine.loads import Load
 from src.machine.memory import GIB, Answering, Memory
 from src.machine.requirements import Answers, Requirement
 from src.train.settings import AVERAGES
 
 
-def needs_table(found: Sequence[Requirement], asked: Sequence[Answers] = ()) -> RenderableType:
+def needs_table(
+    found: Sequence[Requirement], asked: Sequence[Answers] = (), others: Sequence[Load] = ()
+) -> RenderableType:
     """Parameters, one line for each training step, and the memory of each setting by part; then the memory of the steps
-    `asked`, in which a model answers."""
+    `asked`, in which a model answers, and of `others`."""
     parts: list[RenderableType] = []
     if found:
         models = {each.model: each for each in found}
@@ -24,19 +27,23 @@ def needs_table(found: Sequence[Requirement], asked: Sequence[Answers] = ()) -> 
         parts += [Text(), _steps(found), Text(), *_origins(found), _memory(found), Text()]
     if asked:
         parts += [_answers(asked), Text()]
+    if others:
+        parts += [_others(others), Text()]
     parts += [Text(line) for line in _assumptions(found)] if found else []
     unknown = dict.fromkeys(each.recognizer for each in asked if not each.known)
     parts += [Text(f"The size of speech.recognizer.model={name} is not known, and not counted.") for name in unknown]
-    if all(each.fits for each in found) and all(each.fits for each in asked):
-        parts.append(Text(verdict(found, asked)))
+    if all(each.fits for each in (*found, *asked, *others)):
+        parts.append(Text(verdict(found, asked, others)))
     return Group(*parts)
 
 
-def verdict(found: Sequence[Requirement], asked: Sequence[Answers] = ()) -> str:
+def verdict(found: Sequence[Requirement], asked: Sequence[Answers] = (), others: Sequence[Load] = ()) -> str:
     """One line on whether the GPU that is named is large enough; a refusal is made elsewhere."""
     groups: dict[str, Sequence[Requirement | Answers]] = {"training": found, "evaluation": asked}
     most = {what: max(each.memory.total for each in group) / GIB for what, group in groups.items() if group}
-    named = [each.gpu for group in groups.values() for each in group]
+    for kind in dict.fromkeys(each.step.kind for each in others):
+        most[kind] = max(each.total for each in others if each.step.kind == kind) / GIB
+    named = [each.gpu for each in (*found, *asked, *others)]
     limits = sorted({gpu.memory_gb for gpu in named if gpu.memory_gb is not None})
     if not limits:
         enough = max(most.values())
@@ -141,6 +148,17 @@ def _answers(asked: Sequence[Answers]) -> Table:
         first = group[0]
         what = "speech and text" if first.step.recognizer else "text"
         table.add_row(f"{what} ({len(group)})", f"{first.batch_tokens:,}", *_parts(first.memory, names))
+    return table
+
+
+def _others(others: Sequence[Load]) -> Table:
+    table = _table("GiB of one GPU, other steps", "weights", "working", "peak")
+    same: dict[Any, list[Load]] = {}
+    for each in others:
+        same.setdefault((each.step.kind, each.weights, each.working), []).append(each)
+    for group in same.values():
+        sizes = (group[0].weights, group[0].working, group[0].total)
+        table.add_row(f"{group[0].step.kind} ({len(group)})", *(f"{size / GIB:.1f}" for size in sizes))
     return table
 
 

@@ -26,6 +26,12 @@ def share(settings: Any, *names: str) -> None:
         require(0 <= value <= 1, name, value, "between 0 and 1")
 
 
+def seed(settings: Any, name: str = "seed") -> None:
+    """Require what every generator of random numbers takes: numpy's and scikit-learn's have 32 bits."""
+    value = getattr(settings, name)
+    require(0 <= value < 2**32, name, value, f"from 0 to {2**32 - 1}")
+
+
 def check_setting(condition: bool, name: str, value: Any, right: str) -> None:
     """The same outside of a class of settings: raise ConfigError. name: the whole name, as a user writes it."""
     if not condition:

@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 import src.settings_files  # noqa: F401  before Hydra's own
 from src import stages
-from src.checks import require
+from src.checks import require, seed
 from src.data.settings import ClosedDomain, PublishedData
 from src.evaluate.settings import Evaluate
 from src.grid.errors import ConfigError
@@ -102,7 +102,7 @@ class Cell:
     """This row is the base model itself: nothing is trained."""
 
     def __post_init__(self) -> None:
-        require(self.seed >= 0, "seed", self.seed, "at least 0")
+        seed(self)
         for key in OWN_DEEPSPEED_KEYS:
             require(key not in self.deepspeed, f"deepspeed.{key}", self.deepspeed.get(key), "left out: train sets it")
         alpha, trained = self.discount.alpha, self.chain[0].adapter.alpha

@@ -31,6 +31,7 @@ from src.grid.store import Store
 from src.machine import hub
 from src.machine.finding import Finding, lines, note
 from src.machine.gpus import gpus
+from src.machine.loads import loads
 from src.machine.requirements import answers, requirements
 from src.machine.services import wandb
 from src.machine.settings import Gpu
@@ -46,13 +47,14 @@ def examine(composed: Row, launcher: dict[str, Any]) -> dict[str, list[Finding]]
     store = Store(Path(cell["outputs"]) / "store")
     plan = make_plan([composed], store)
     named = Gpu.of(launcher.get("gpu"), cell.get("gpu"))
-    needed, asked = requirements(plan, store, launcher.get("gpu")), answers(plan, launcher.get("gpu"))
+    gpu = launcher.get("gpu")
+    needed, asked, others = requirements(plan, store, gpu), answers(plan, gpu), loads(plan, gpu)
     wanted = sources(cell)
     found, gigabytes = hub.downloads(wanted, plan)
     cache = hub.cache_folder() if gigabytes else None
     return {
         "software": software(cell, named != Gpu()),
-        "GPUs": gpus(cell, named, needed, asked, elsewhere="scheduler" in launcher),
+        "GPUs": gpus(cell, named, needed, asked, others, elsewhere="scheduler" in launcher),
         "data and models": found or [note("nothing is downloaded")],
         "disk": storage(plan, store.root, needed, cache, gigabytes),
         "cluster": cluster.findings(launcher),

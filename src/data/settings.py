@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from src.checks import positive, require, share
+from src.checks import positive, require, seed, share
 
 CLOSED_DOMAIN_SETS = ("countries", "animals", "people")
 """Question sets of the closed domain, one a table of facts."""
@@ -209,7 +209,7 @@ class PublishedData:
 
     def __post_init__(self) -> None:
         require(self.name == "published", "name", self.name, "published")
-        require(self.seed >= 0, "seed", self.seed, "0 or more")
+        seed(self)
         require(self.evaluation_sentences >= 1, "evaluation_sentences", self.evaluation_sentences, "1 or more")
         _counts(self, "most_questions")
         speech, text = self.speech, self.text

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.checks import positive, require
+from src.checks import positive, require, seed
 
 SPEECH = ("listen", "asr_examples", "tts_examples")
 """Settings that only spoken tasks read."""
@@ -23,6 +23,7 @@ class Decoding:
     def __post_init__(self) -> None:
         require(self.temperature >= 0, "temperature", self.temperature, "at least 0 (0: greedy)")
         require(self.top_k >= 0, "top_k", self.top_k, "at least 0 (0: all tokens)")
+        seed(self)
 
 
 @dataclass(frozen=True, kw_only=True)

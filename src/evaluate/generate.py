@@ -36,13 +36,15 @@ def generate(
     batch_tokens: int = 8192,
     finished: Callable[[int], None] | None = None,
     first: int = 0,
+    keep: Callable[[str, Callable[[], list[list[int]]]], list[list[int]]] | None = None,
 ) -> list[list[int]]:
     """Token ids of a response to each prompt, in the order of the prompts, without the token that ended it.
 
     max_new_tokens: of a response, its ending token included. batch_tokens: most tokens of a batch (rows x (longest
     prompt + max_new_tokens)), which bounds the cache; a single row may exceed it, and a batch that does not fit into a
     GPU's memory is halved. finished: called with the size of each batch that is done. first: the place of the first
-    prompt, where the list is a part of a longer one. Raises ValueError for an empty prompt.
+    prompt, where the list is a part of a longer one. keep: called with a name for each batch and what computes its
+    responses; returns them, computed now or by an earlier attempt. Raises ValueError for an empty prompt.
     """
     for i, prompt in enumerate(prompts):
         if not len(prompt):
@@ -54,7 +56,12 @@ def generate(
 
     def compute(rows: list[int]) -> list[list[int]]:
         places = [first + i for i in rows]
-        return _batch(model, [prompts[i] for i in rows], max_new_tokens, frozenset(stop), decoding, places)
+
+        def answer() -> list[list[int]]:
+            return _batch(model, [prompts[i] for i in rows], max_new_tokens, frozenset(stop), decoding, places)
+
+        # batches follow one another by length, so that first and number name one
+        return keep(f"{places[0]}-{len(places)}", answer) if keep else answer()
 
     def size(rows: list[int]) -> int:
         return len(rows) * (len(prompts[rows[0]]) + max_new_tokens)

@@ -55,7 +55,6 @@ def score(
     os.environ["DISABLE_MULTIPROC"] = "1"  # the bootstrap would take all cores, which the other steps work on
     import torch
     from lm_eval import simple_evaluate
-    from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
     from lm_eval.utils import handle_non_serializable
 
@@ -70,8 +69,7 @@ def score(
     questions = [loaded["groups"][task]] if task in loaded["groups"] else list(loaded["tasks"].values())
     network: Any = difference.load(base, model)
     network.to("cuda" if torch.cuda.is_available() else "cpu")
-    tokenizer = str(base / difference.MODEL)
-    asked = HFLM(pretrained=network, tokenizer=tokenizer, batch_size=options.batch_size, trust_remote_code=False)
+    asked = asked_model(network, base / difference.MODEL, options)
     asked.set_cache_hook(AnsweredRequests(context))
     results: Any = simple_evaluate(
         asked,
@@ -96,6 +94,21 @@ def score(
                 row = {"task": name, **sample}
                 stream.write(json.dumps(row, ensure_ascii=False, default=handle_non_serializable) + "\n")
     return {key: score["value"] for key, score in scores.items()}
+
+
+def asked_model(network: Any, tokenizer: Path, options: HarnessOptions) -> Any:
+    """The network as a model of lm-evaluation-harness. tokenizer: the folder that holds it.
+
+    What the chat template renders gets no further special tokens, as in training: a tokenizer that puts one before each
+    text would do so before a template without it, too.
+    """
+    from lm_eval.models.huggingface import HFLM
+
+    further = False if options.apply_chat_template else None
+    return HFLM(
+        pretrained=network, tokenizer=str(tokenizer), batch_size=options.batch_size, add_bos_token=further,
+        trust_remote_code=False,
+    )  # fmt: skip
 
 
 def _written(files: Mapping[str, str], work: Path) -> str | None:

@@ -1,9 +1,10 @@
 """A model that answers in its own chat format."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -13,6 +14,9 @@ from src.evaluate.asking import Asking
 from src.evaluate.generate import generate, stop_tokens
 from src.evaluate.progress import Progress
 from src.model import difference
+from src.model.chat import Chat
+
+ANSWERS = "tokens.json"
 
 
 @dataclass(frozen=True)
@@ -36,30 +40,41 @@ class Respondent:
         self.model: PreTrainedModel = difference.load(base, model).eval()
         self.model.to(torch.device(device))
         self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base / difference.MODEL)
+        self.chat = Chat(self.tokenizer)
         self.asking = asking
         self.progress = progress
         special = {i: t.content for i, t in self.tokenizer.added_tokens_decoder.items() if t.special}
         self.units = {i for i, content in special.items() if UNIT.fullmatch(content)}
         self.marks = special.keys() - self.units
 
-    def __call__(self, prompts: Sequence[str], max_new_tokens: int, first: int) -> list[Response]:
+    def __call__(self, prompts: Sequence[str], task: str, first: int) -> list[Response]:
         """The responses to what the user says, in the order of the prompts.
 
-        max_new_tokens: of the longest response. first: the place of the first prompt among those of its task.
+        first: the place of the first prompt among those of the task. Each batch that is done is kept, so that an
+        attempt after a killed one goes on behind it.
         """
-        talks = [[{"role": "user", "content": prompt}] for prompt in prompts]
-        asked: Any = self.tokenizer.apply_chat_template(talks, add_generation_prompt=True, return_dict=False)
         answered = generate(
             self.model,
-            asked,
-            max_new_tokens,
+            self.chat.ask([[{"role": "user", "content": prompt}] for prompt in prompts]),
+            self.asking.max_new_tokens[task],
             stop_tokens(self.model, self.tokenizer),
             self.asking.decoding,
             self.asking.batch_tokens,
             self.progress.advance,
             first,
+            partial(self._keep, task),
         )
         return [self.read(ids) for ids in answered]
+
+    def _keep(self, task: str, batch: str, answer: Callable[[], list[list[int]]]) -> list[list[int]]:
+        """The responses of a batch, by this attempt or an earlier one."""
+
+        def fill(folder: Path) -> None:
+            (folder / ANSWERS).write_text(json.dumps(answer()), encoding="utf-8")
+
+        folder, _ = self.progress.context.chunk(f"{task}-batch-{batch}", fill)
+        kept: list[list[int]] = json.loads((folder / ANSWERS).read_text(encoding="utf-8"))
+        return kept
 
     def read(self, ids: list[int]) -> Response:
         """A response's tokens as text."""

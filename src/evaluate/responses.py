@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 RESPONSES, AUDIO = "responses.jsonl", "audio"
 ASKED_AT_ONCE = 512
-"""Examples that are asked together. Their responses are kept when all are there: an evaluation of hours that is stopped
-goes on behind them."""
+"""Examples that are asked together. What is heard of their responses is kept when all of them are there; the responses
+themselves are kept batch by batch."""
 
 
 def collect(
@@ -54,7 +54,7 @@ def collect(
         kept = first_of_each_set((row for row in examples if "set" in row), asking.listen)
         for first in range(0, len(examples), ASKED_AT_ONCE):
             own = examples[first : first + ASKED_AT_ONCE]
-            answer = partial(respond, max_new_tokens=asking.max_new_tokens[name], first=first)
+            answer = partial(respond, task=name, first=first)
             done, made = context.chunk(f"{name}-{first}", partial(ask, name, own, answer, listener, kept))
             if not made:
                 progress.advance(len(own) * heard[name])

@@ -5,15 +5,19 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Iterable
-from multiprocessing import forkserver
+from multiprocessing import forkserver, util
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 from src.grid.context import listen_for_stop
 from src.grid.devices import VISIBLE
 from src.grid.step import Step
+
+SOCKET_PATH = 107
+"""Most bytes of the path of a Unix socket: sun_path in unix(7), without the zero at its end."""
 
 log_file: Path | None = None
 """Where this process writes its output, if not where its parent does."""
@@ -30,6 +34,7 @@ def fork_server(steps: Iterable[Step], libraries_log: Path) -> ForkServerContext
         PYTHONHASHSEED="0",
         PYTORCH_NVML_BASED_CUDA_CHECK="1",  # looking for a GPU must not initialize CUDA, which does not survive a fork
     )
+    _shorten_sockets()
     context = multiprocessing.get_context("forkserver")
     modules = dict.fromkeys(name for step in steps for name in step.needs)
     context.set_forkserver_preload(["src.grid.execute", *modules])
@@ -47,6 +52,18 @@ def fork_server(steps: Iterable[Step], libraries_log: Path) -> ForkServerContext
                 os.dup2(copy, number)
                 os.close(copy)
     return context
+
+
+def _shorten_sockets() -> None:
+    """Let multiprocessing keep its sockets below /tmp where their paths below TMPDIR would be too long. Children take
+    the folder over."""
+    if len(os.fsencode(tempfile.gettempdir())) <= SOCKET_PATH - len("/pymp-xxxxxxxx/listener-xxxxxxxx"):
+        return
+    kept, tempfile.tempdir = tempfile.tempdir, "/tmp"
+    try:
+        util.get_temp_dir()
+    finally:
+        tempfile.tempdir = kept
 
 
 def enter_child(file: Path | None, group: int | None, devices: str | None = None) -> None:

@@ -45,11 +45,13 @@ def logits(model: Model, training: Training) -> int:
     """Three float32 copies of the logits at the start of the backward pass: log-probabilities and two gradients.
 
     With a fused loss: one chunk of logits in the model's type, the gradient of its input, and that of the head, which
-    is made in the forward pass already. A chunk has as many tokens as make it about as large as the input.
+    is made in the forward pass already: in float32, and at the end in the model's type too. A chunk has as many tokens
+    as make it about as large as the input.
     """
     if not training.fused_loss:
         return 12 * model.vocabulary * training.labels
     e, labels = training.element, training.labels
     tokens = math.ceil(labels / math.ceil(model.vocabulary / model.hidden))
     chunk = min(labels, 2 ** math.ceil(math.log2(tokens)))
-    return e * (chunk * model.vocabulary + labels * model.hidden + model.vocabulary * model.hidden)
+    head = (4 if e == 4 else 4 + e) * model.vocabulary * model.hidden
+    return e * (chunk * model.vocabulary + labels * model.hidden) + head

@@ -5,6 +5,7 @@ from typing import Any
 
 from src.grid.devices import Device, visible
 from src.machine.finding import Finding, no, note, ok
+from src.machine.loads import Load
 from src.machine.memory import GIB
 from src.machine.refusals import refusal
 from src.machine.requirements import Answers, Requirement
@@ -15,8 +16,9 @@ BF16_CAPABILITY = 8.0
 
 
 def gpus(
-    cell: Mapping[str, Any], named: Gpu, needed: Sequence[Requirement], asked: Sequence[Answers], elsewhere: bool
-) -> list[Finding]:
+    cell: Mapping[str, Any], named: Gpu, needed: Sequence[Requirement], asked: Sequence[Answers],
+    others: Sequence[Load] = (), *, elsewhere: bool,
+) -> list[Finding]:  # fmt: skip
     """named: the GPU of the plan; elsewhere: jobs of a cluster have it, not this machine."""
     devices = visible()
     told = [_seen(devices)]
@@ -24,11 +26,11 @@ def gpus(
         return [*told, note("no GPU is asked for (gpu, hydra.launcher.gpu): what computes with a model uses one if "
                             "there is one")]  # fmt: skip
     told.append(_torch())
-    refused = refusal(needed, asked)
+    refused = refusal(needed, asked, others)
     if refused:
         told.append(no("the plan does not fit the GPU that is named", refused))
-    elif (needed or asked) and named.memory_gb is not None:
-        most = _most(needed, asked)
+    elif (needed or asked or others) and named.memory_gb is not None:
+        most = _most(needed, asked, others)
         told.append(ok(f"the plan fits {named.name or 'the GPU'}: {most:.1f} of {named.memory_gb:g} GiB"))
     if elsewhere:
         return [*told, note("the GPUs of the cluster's nodes cannot be looked at from here")]
@@ -38,13 +40,13 @@ def gpus(
         told.append(no(f"{many} for train.ranks={ranks}; there are {len(devices)}",
                        "run it on a machine that has, or hand it to a cluster that has (another hydra/launcher)" + (
                            "" if ranks == 1 else ", or set train.ranks")))  # fmt: skip
-    ahead = [each for each in needed if not each.cached], [each for each in asked if not each.cached]
-    return told + _each(devices[:ranks], cell, _most(*ahead))
+    missing = ([each for each in group if not each.cached] for group in (needed, asked, others))
+    return told + _each(devices[:ranks], cell, _most(*missing))
 
 
-def _most(needed: Sequence[Requirement], asked: Sequence[Answers]) -> float:
+def _most(needed: Sequence[Requirement], asked: Sequence[Answers], others: Sequence[Load]) -> float:
     """GiB of the largest."""
-    totals = [each.memory.total for each in needed] + [each.memory.total for each in asked]
+    totals = [each.memory.total for each in (*needed, *asked)] + [each.total for each in others]
     return max(totals, default=0) / GIB
 
 

@@ -84,7 +84,7 @@ def estimate(model: Model, training: Training) -> Memory:
     trainable = model.trainable
     own = math.ceil(model.all * e / share(3))
     gathered = min(model.all, LIVE_PARAMETERS) * e if stage == 3 and (gpus > 1 or training.offload_parameters) else 0
-    gradients = 0 if training.offload_optimizer and stage >= 2 else math.ceil(trainable * e / share(2))
+    gradients = 0 if training.offload_optimizer and stage >= 2 else math.ceil(trainable * training.gradient / share(2))
     if stage:
         gradients += (training.reduce_bucket + (model.largest if stage >= 2 else 0)) * e
     optimizer = optimizer_bytes(trainable, training)

@@ -12,20 +12,30 @@ from src.machine.training import Training, sharding
 PRESETS = Path(__file__).resolve().parents[2] / "conf" / "deepspeed"
 
 
+SHARDS = ("zero_stage", "precision", "offload_optimizer", "offload_parameters")
+BESIDE = ("reduce_bucket", "accumulation")
+"""What a file in conf/deepspeed decides: how a model is shared out, and beside it the sizes of buffers and the type of
+the gradients in them."""
+
+
 def shards(setting: Training) -> dict[str, Any]:
-    """What a file in conf/deepspeed decides, apart from the sizes of buffers."""
-    names = ("zero_stage", "precision", "offload_optimizer", "offload_parameters")
-    return {name: getattr(setting, name) for name in names}
+    """How a setting shares out a model."""
+    return {name: getattr(setting, name) for name in SHARDS}
 
 
-def preset(setting: Training) -> tuple[str | None, int]:
-    """The file in conf/deepspeed that shards like `setting`, and its reduce_bucket; None and the setting's if none."""
-    wanted = shards(setting)
+def beside(setting: Training) -> dict[str, Any]:
+    """What a setting decides beside it."""
+    return {name: getattr(setting, name) for name in BESIDE}
+
+
+def preset(setting: Training) -> tuple[str | None, dict[str, Any]]:
+    """The file in conf/deepspeed that shares out like `setting`, and what it decides beside; None and the setting's own
+    if there is none."""
     for file in sorted(PRESETS.glob("*.yaml")):
         told = sharding(yaml.safe_load(file.read_text(encoding="utf-8")) or {})
-        if {key: told[key] for key in wanted} == wanted:
-            return file.stem, told["reduce_bucket"]
-    return None, setting.reduce_bucket
+        if {name: told[name] for name in SHARDS} == shards(setting):
+            return file.stem, {name: told[name] for name in BESIDE}
+    return None, beside(setting)
 
 
 def overrides(found: Sequence[Requirement], settings: Sequence[Training]) -> list[str]:

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from src.machine import loads
+from src.machine.loads import Load
 from src.machine.memory import GIB, estimate
 from src.machine.overrides import overrides
 from src.machine.remedies import remedy
@@ -12,13 +14,15 @@ from src.machine.requirements import Answers, Requirement
 Needing = TypeVar("Needing", Requirement, Answers)
 
 
-def refusal(found: Iterable[Requirement], answering: Iterable[Answers] = ()) -> str | None:
-    """One line for training and one for answering, joined: the step that needs most and does not fit, and the settings
-    with which all steps fit.
+def refusal(
+    found: Iterable[Requirement], answering: Iterable[Answers] = (), others: Iterable[Load] = ()
+) -> str | None:
+    """One line for training, one for answering and one for other steps, joined: the step that needs most and does not
+    fit, and the settings with which all steps fit.
 
     Only steps that are still to be computed count. None if all of them fit.
     """
-    return "; and ".join(filter(None, (_of_training(found), _of_answers(answering)))) or None
+    return "; and ".join(filter(None, (_of_training(found), _of_answers(answering), loads.refusal(others)))) or None
 
 
 def _of_training(found: Iterable[Requirement]) -> str | None:

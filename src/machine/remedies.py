@@ -8,7 +8,7 @@ from typing import Any
 
 from src.machine.changes import ORDER, least_change
 from src.machine.memory import estimate
-from src.machine.overrides import preset, shards
+from src.machine.overrides import beside, preset, shards
 from src.machine.requirements import Requirement
 from src.machine.training import Training
 
@@ -71,10 +71,10 @@ def _fit(found: Sequence[Requirement], settings: Sequence[Training]) -> bool:
 def _changed(each: Requirement, setting: Training, changes: Mapping[str, Any]) -> Training:
     """A stage's setting with the changes, but never with a larger batch.
 
-    Other sharding has the buffers of its file in conf/deepspeed. ZeRO-3 goes without the fused loss, as no GPU has the
-    whole head.
+    Other sharding has the buffers of its file in conf/deepspeed, and the type of its gradients. ZeRO-3 goes without the
+    fused loss, as no GPU has the whole head.
     """
     changed = replace(setting, **{**changes, "batch": min(setting.batch, changes.get("batch", setting.batch))})
     changed = replace(changed, fused_loss=each.training.fused_loss and changed.zero_stage < 3)
     own = shards(changed) == shards(each.training)
-    return replace(changed, reduce_bucket=each.training.reduce_bucket if own else preset(changed)[1])
+    return replace(changed, **(beside(each.training) if own else preset(changed)[1]))

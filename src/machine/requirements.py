@@ -27,10 +27,13 @@ from src.model.settings import Adapter
 from src.stages import TEXT
 from src.steps.backbone import Backbone
 from src.steps.generate import Generate
+from src.steps.harness import Harness
 from src.steps.train import Train
 from src.train.methods import made_of
 from src.train.settings import Average
 
+SPEECH_ELEMENT = {"float32": 4, "tf32": 4, "bfloat16": 2, "float16": 2}
+"""Bytes of a weight by the dtype of a speech component."""
 LEAST_BATCH = 4
 """No remedy asks for a smaller batch of answers than so many of the longest."""
 
@@ -155,7 +158,7 @@ class Answers:
     @property
     def memory(self) -> Answering:
         """Bytes on its GPU, without a recognizer whose size is not known."""
-        heard = WHISPER.get(self.recognizer or "", 0) * (4 if self.dtype == "float32" else 2)
+        heard = WHISPER.get(self.recognizer or "", 0) * SPEECH_ELEMENT[self.dtype]
         return memory.answering(self.model, self.batch_tokens, min(self.longest), heard, ELEMENT["bf16"])
 
     @property
@@ -183,7 +186,7 @@ def requirements(plan: Plan, store: Store, launcher_gpu: Mapping[str, Any] | Non
     launcher_gpu: `hydra.launcher.gpu`. Raises ConfigError where that GPU has another name than the row's and no memory.
     """
     found = []
-    for step, base, cached, settings in _on_published_models(plan, Train):
+    for step, base, cached, settings in on_published_models(plan, Train):
         expected = {name: typed(Expected, told, f"expected.{name}") for name, told in settings["expected"].items()}
         section, own = _own_settings(step, settings["train"]["stages"])
         found.append(
@@ -204,7 +207,7 @@ def requirements(plan: Plan, store: Store, launcher_gpu: Mapping[str, Any] | Non
 def answers(plan: Plan, launcher_gpu: Mapping[str, Any] | None = None) -> list[Answers]:
     """What every step of the plan needs in which a published model of known sizes answers. The rest is as above."""
     found = []
-    for step, base, cached, settings in _on_published_models(plan, Generate):
+    for step, base, cached, settings in on_published_models(plan, Generate):
         heard: Any = step.recognizer
         whisper = heard.config if heard is not None and heard.kind == "pretrained" else None
         found.append(
@@ -222,15 +225,12 @@ def answers(plan: Plan, launcher_gpu: Mapping[str, Any] | None = None) -> list[A
     return found
 
 
-Kind = TypeVar("Kind", Train, Generate)
+Kind = TypeVar("Kind", Train, Generate, Harness)
 
 
-def _on_published_models(plan: Plan, kind: type[Kind]) -> Iterator[tuple[Kind, Backbone, bool, Mapping[str, Any]]]:
+def on_published_models(plan: Plan, kind: type[Kind]) -> Iterator[tuple[Kind, Backbone, bool, Mapping[str, Any]]]:
     """(step, its base, whether it is cached, settings of a row that needs it) for steps on a model of known sizes."""
-    rows: dict[str, Row] = {}
-    for row in plan.rows:
-        for each in closure(row.steps):
-            rows.setdefault(each.name, row)
+    rows = rows_by_step(plan)
     for name, entry in plan.entries.items():
         step = entry.step
         if isinstance(step, kind) and isinstance(step.base, Backbone) and step.base.config.architecture:
@@ -241,6 +241,15 @@ def _trained(step: Train, model: Model) -> Model:
     """The model as a stage trains it: LoRA may be frozen after the first."""
     frozen = step.previous is not None and step.adapter.lora_in_later_stages == "frozen"
     return replace(model, lora_frozen=True) if frozen else model
+
+
+def rows_by_step(plan: Plan) -> dict[str, Row]:
+    """Name of a step -> the first row that needs it."""
+    rows: dict[str, Row] = {}
+    for row in plan.rows:
+        for each in closure(row.steps):
+            rows.setdefault(each.name, row)
+    return rows
 
 
 def _has_teacher(step: Train) -> bool:

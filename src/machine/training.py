@@ -31,6 +31,9 @@ class Training:
     """Each GPU also holds a frozen copy of the whole base model, as distillation from it does."""
     labelled: float = 1.0
     """Share of the tokens that have a label: logits are made for these alone."""
+    accumulation: Literal["bf16", "fp16", "fp32"] | None = None
+    """Type in which ZeRO adds up the gradients of micro-batches: DeepSpeed's data_types.grad_accum_dtype. None: that of
+    the weights."""
     reduce_bucket: int = 5 * 10**8
     """Elements of ZeRO's buffers for gradients: DeepSpeed's reduce_bucket_size, and twice that with overlap_comm."""
 
@@ -69,6 +72,11 @@ class Training:
         """Bytes of a weight."""
         return ELEMENT[self.precision]
 
+    @property
+    def gradient(self) -> int:
+        """Bytes of a gradient that is kept until the optimizer's step."""
+        return ELEMENT[self.accumulation or self.precision] if self.zero_stage else self.element
+
 
 def training(settings: Optimization, teacher: bool = False) -> Training:
     """What the settings of a stage come to on one GPU. teacher: whether its method compares with the base."""
@@ -99,6 +107,7 @@ def sharding(deepspeed: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "zero_stage": stage,
         "precision": enabled[0] if enabled else "fp32",
+        "accumulation": deepspeed.get("data_types", {}).get("grad_accum_dtype"),
         "offload_optimizer": offloaded("offload_optimizer"),
         "offload_parameters": offloaded("offload_param"),
         "reduce_bucket": 2 * bucket if overlapping else bucket,

@@ -1,4 +1,5 @@
-"""From conversations to token ids and labels, through the tokenizer's own chat template."""
+"""From conversations to token ids and labels, and from questions to token ids, through the tokenizer's own chat
+template."""
 
 import re
 from collections.abc import Sequence
@@ -23,13 +24,14 @@ class Example:
 
 
 class Chat:
-    """Encodes conversations in the chat format of a tokenizer.
+    """Encodes conversations, and questions that the model is to answer, in the chat format of a tokenizer.
 
     Most templates render a turn whatever its neighbours are. Then the text around each turn is tokenized once, and the
     contents of many conversations as one batch. That this equals `apply_chat_template` is checked on the first
     conversation of each call. Where it does not, each conversation is rendered and tokenized as a whole, and what is
-    learned is found by the places of characters: Qwen 3 thinks in its last turn alone, and a SentencePiece tokenizer
-    joins what stands on both sides of a turn's beginning.
+    learned is found by the places of characters: Qwen 3 shows thinking in its last turn alone, and a SentencePiece
+    tokenizer joins what stands on both sides of a turn's beginning. A content with white space at its ends may be
+    joined with what stands around it by any tokenizer, and makes its conversation be rendered as a whole.
 
     Where the template strips white space around a content, as Llama's does, so does this.
     """
@@ -55,28 +57,46 @@ class Chat:
     def check(self) -> None:
         """Raise ValueError where the template cannot be used for training: before anything was made for it."""
         for turns in (1, 2):
-            self.encode([[{"role": role, "content": "so"} for role in ("user", "assistant")] * turns])
+            talk = [{"role": role, "content": "so"} for role in ("user", "assistant")] * turns
+            self.encode([talk])
+            self._whole(talk)
+
+    def ask(self, talks: Sequence[Sequence[Message]]) -> list[list[int]]:
+        """Token ids of what the model is asked with, for talks that end with a user's turn: what an example of `encode`
+        begins with, and what lm-evaluation-harness asks with."""
+        return self._tokenized([self._render(talk, add_generation_prompt=True) for talk in talks])
 
     def encode(self, conversations: Sequence[Sequence[Message]]) -> list[Example]:
         """Loss on every assistant turn and on the token that ends it.
 
-        Raises ValueError where turns do not alternate between user and assistant, or what the template shows does not
-        begin with what it shows when the assistant is asked.
+        An earlier turn that the template shows otherwise than it asks for it has no loss: it would be learned behind
+        what is never asked. Raises ValueError where turns do not alternate between user and assistant, or the last one
+        is such a turn.
         """
         for talk in conversations:
             if [turn["role"] for turn in talk] != ["user", "assistant"] * (len(talk) // 2) or not talk:
                 raise ValueError(f"a conversation must alternate user and assistant, got {[t['role'] for t in talk]}")
         if not conversations:
             return []
-        rendered: Any = self.tokenizer.apply_chat_template(list(conversations[0]), return_dict=True)
-        (first,) = self._by_turns(conversations[:1])
-        if rendered["input_ids"][: len(first.ids)] == first.ids:
-            return self._by_turns(conversations)
-        return [self._whole(talk) for talk in conversations]
+        if not self._renders_by_turns(conversations[0]):
+            return [self._whole(talk) for talk in conversations]
+        plain = [self.strips or all(t["content"] == t["content"].strip() for t in talk) for talk in conversations]
+        quick = iter(self._by_turns([talk for talk, is_plain in zip(conversations, plain, strict=True) if is_plain]))
+        return [
+            next(quick) if is_plain else self._whole(talk)
+            for talk, is_plain in zip(conversations, plain, strict=True)
+        ]
+
+    def _renders_by_turns(self, talk: Sequence[Message]) -> bool:
+        (example,) = self._by_turns([talk])
+        (whole,) = self._tokenized([self._render(talk)])
+        answers = range(1, len(talk), 2)
+        begun = [i for i, label in enumerate(example.labels) if label != IGNORE and example.labels[i - 1] == IGNORE]
+        asked = self.ask([talk[:i] for i in answers])
+        return whole[: len(example.ids)] == example.ids and asked == [example.ids[:start] for start in begun]
 
     def _by_turns(self, conversations: Sequence[Sequence[Message]]) -> list[Example]:
-        contents = [self._content(turn) for talk in conversations for turn in talk]
-        encoded = iter(self.tokenizer(contents, add_special_tokens=False)["input_ids"])
+        encoded = iter(self._tokenized([self._content(turn) for talk in conversations for turn in talk]))
         examples = []
         for talk in conversations:
             ids: list[int] = []
@@ -94,21 +114,41 @@ class Chat:
         learned = []
         for i in range(1, len(talk), 2):
             asked = self._render(talk[:i], add_generation_prompt=True)
-            if not text.startswith(asked):
+            place = self._place(talk[i], text, len(asked)) if text.startswith(asked) else None
+            if place is not None and not text[len(asked) : place[0]].strip():
+                learned.append((len(asked), place[1]))
+            elif i + 1 == len(talk):
                 raise ValueError(
                     "the tokenizer's chat template shows a conversation otherwise than it asks for an answer"
                 )
-            content = self._content(talk[i])
-            end = text.index(content, len(asked)) + len(content)
-            if text.startswith(self.end_of_turn, end):
-                end += len(self.end_of_turn)
-            learned.append((len(asked), end))
-        encoded: Any = self.tokenizer(text[: learned[-1][1]], add_special_tokens=False, return_offsets_mapping=True)
-        ids = list(encoded["input_ids"])
-        labels = [
-            token if any(start < stop and first <= start < last for first, last in learned) else IGNORE
-            for token, (start, stop) in zip(ids, encoded["offset_mapping"], strict=True)
-        ]
+        start, end = learned[-1]
+        example = self._labelled([text[:end]], learned)
+        (asked_ids,) = self._tokenized([text[:start]])
+        if example.ids[: len(asked_ids)] == asked_ids:
+            return example
+        return self._labelled([text[:start], text[start:end]], learned)  # the answer begins with white space
+
+    def _place(self, turn: Message, text: str, after: int) -> tuple[int, int]:
+        """Where what a turn says, and what ends it, begins and ends in a rendered conversation."""
+        for content in (self._content(turn), turn["content"].strip()):
+            if (start := text.find(content, after)) >= 0:
+                end = start + len(content)
+                return start, end + (len(self.end_of_turn) if text.startswith(self.end_of_turn, end) else 0)
+        said = turn["content"][:80]
+        raise ValueError(f"the tokenizer's chat template does not show what the assistant says: {said!r}")
+
+    def _labelled(self, parts: Sequence[str], learned: Sequence[tuple[int, int]]) -> Example:
+        """The tokens of a text in parts that no token crosses. learned: places in the text."""
+        ids: list[int] = []
+        labels: list[int] = []
+        before = 0
+        for part in parts:
+            encoded: Any = self.tokenizer(part, add_special_tokens=False, return_offsets_mapping=True)
+            for token, (start, stop) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
+                said = start < stop and any(first <= before + start < last for first, last in learned)
+                ids.append(token)
+                labels.append(token if said else IGNORE)
+            before += len(part)
         return Example(ids, labels)
 
     def _content(self, turn: Message) -> str:
@@ -118,6 +158,10 @@ class Chat:
     def _render(self, talk: Sequence[Message], **options: Any) -> str:
         plain = [{**turn, "content": self._plain(turn["content"])} for turn in talk]
         return str(self.tokenizer.apply_chat_template(plain, tokenize=False, **options))
+
+    def _tokenized(self, texts: Sequence[str]) -> list[list[int]]:
+        """Without further special tokens: those that a prompt begins with are in the template."""
+        return list(self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]) if texts else []
 
 
 def _common_prefix(a: str, b: str) -> str:

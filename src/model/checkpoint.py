@@ -76,6 +76,15 @@ class Checkpoint:
                     found[name] = tuple(tensors.get_slice(name).get_shape())
         return found
 
+    def types(self) -> dict[str, str]:
+        """The type of every tensor in safetensors' words ("BF16"), from the files' headers."""
+        found = {}
+        for file, names in self.by_file().items():
+            with _opened(self.folder / file) as tensors:
+                present = set(tensors.keys())
+                found |= {name: tensors.get_slice(name).get_dtype() for name in names if name in present}
+        return found
+
     def by_file(self) -> dict[str, list[str]]:
         """Names of the tensors in each file."""
         return {file: [n for n, f in self.files.items() if f == file] for file in sorted(set(self.files.values()))}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from src.checks import positive, require
+from src.checks import positive, require, seed
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """The linear layers of a Llama."""
@@ -44,7 +44,7 @@ class ScratchModel:
     """How it is trained: settings of the training loop."""
 
     def __post_init__(self) -> None:
-        require(self.seed >= 0, "seed", self.seed, "at least 0")
+        seed(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ class PublishedModel:
 
     def __post_init__(self) -> None:
         require(bool(self.pretrained), "pretrained", self.pretrained, "a hub repository or a folder")
-        require(self.seed >= 0, "seed", self.seed, "at least 0")
+        seed(self)
         positive(self, "pad_to_multiple_of", "text_tokens")
         known = self.architecture is None or "model_type" in self.architecture
         require(known, "architecture", list(self.architecture or ()), "a configuration with its model_type, or null")

@@ -7,6 +7,7 @@ and the embedding cut to the vocabulary, its text part is an ordinary Llama with
 import json
 import math
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ VISION = ("MllamaForConditionalGeneration", "MllamaForCausalLM")
 
 TOKENIZERS = (("tokenizer.json",), ("tokenizer.model",), ("vocab.json", "merges.txt"))
 """Files of which a tokenizer is made: all of one of these."""
+TYPES = ("F32", "F16", "BF16")
+"""Types of weights that can be trained, in safetensors' words."""
 TEMPLATES = ("chat_template.jinja", "chat_template.json")
 
 WANTED = ["model*.safetensors", INDEX, *SETTINGS]
@@ -85,15 +88,42 @@ def write(source: Path, out: Path, shard_bytes: int = SHARD_BYTES) -> dict[str, 
 
 def check(source: Path) -> None:
     """Raise ValueError, one line, where a folder is no model that can be trained, as far as that is seen without
-    loading it: its configuration, whether weights and tokenizer are there, and a chat template."""
+    loading it: its configuration, whether weights and tokenizer are there, the types of the weights, the ids of the
+    tokenizer, and a chat template."""
     _architecture(source)
-    Checkpoint(source)
+    for name, kind in Checkpoint(source).types().items():
+        if kind not in TYPES:
+            raise ValueError(f"{source}: {name} is in {kind}, which cannot be trained; take weights in {_or(TYPES)}")
     if not any(all((source / name).is_file() for name in names) for names in TOKENIZERS):
         raise ValueError(f"{source} has no tokenizer: there is no {' and no '.join(names[0] for names in TOKENIZERS)}")
+    if (source / TOKENIZERS[0][0]).is_file():
+        require_every_id(source, _ids(_read_json(source / TOKENIZERS[0][0])))
     settings = source / "tokenizer_config.json"
     told = _read_json(settings).get("chat_template") if settings.is_file() else None
     if not told and not any((source / name).is_file() for name in TEMPLATES):
         raise ValueError(f"{source} has no chat template: take a model that was trained to follow instructions")
+
+
+def require_every_id(folder: Path, ids: Iterable[int]) -> None:
+    """Raise ValueError where the ids of a tokenizer leave numbers out: the unit tokens, and the rows of the embeddings,
+    are counted from its number of tokens on."""
+    known = set(ids)
+    if known and (missing := set(range(max(known) + 1)) - known):
+        raise ValueError(
+            f"{folder}: its tokenizer has {len(known)} tokens with ids up to {max(known)}, and none with the id "
+            f"{min(missing)}: give its tokens the ids from 0 to {len(known) - 1}"
+        )
+
+
+def _ids(tokenizer: Mapping[str, Any]) -> list[int]:
+    """The ids in a tokenizer.json."""
+    vocabulary = tokenizer.get("model", {}).get("vocab", {})
+    own = vocabulary.values() if isinstance(vocabulary, dict) else range(len(vocabulary))
+    return [*own, *(token["id"] for token in tokenizer.get("added_tokens", []))]
+
+
+def _or(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def _read_json(file: Path) -> dict[str, Any]:

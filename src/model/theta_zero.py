@@ -11,15 +11,11 @@ from transformers import AutoTokenizer
 from src.model import text_part
 from src.model.chat import Chat
 from src.model.settings import PublishedModel
+from src.model.template import ask_as_shown, stop_the_clock
 from src.model.vocabulary import extend
 
 if TYPE_CHECKING:
     from src.grid.context import Context
-
-TODAY = "{%- macro strftime_now(format) -%}26 Jul 2024{%- endmacro -%}"
-"""Llama 3's chat template tells the model today's date, so that a model would be asked differently tomorrow. The
-template's own default stands in its place."""
-
 
 def write(settings: PublishedModel, units: int, out: Path, context: "Context") -> dict[str, Any]:
     """Write theta_0 as `out/model`, in the type of the published weights; a summary of what was done.
@@ -45,14 +41,15 @@ def write(settings: PublishedModel, units: int, out: Path, context: "Context") -
     if planned not in (None, grown["text_tokens"]):
         raise ValueError(f"model.text_tokens={planned}: the tokenizer of {settings.pretrained} has "
                          f"{grown['text_tokens']}")  # fmt: skip
-    dated = stop_the_clock(out / "model")
+    dated, changed = stop_the_clock(out / "model"), ask_as_shown(out / "model")
     try:
         Chat(AutoTokenizer.from_pretrained(out / "model")).check()
     except ValueError as error:
         raise ValueError(f"model.pretrained={settings.pretrained}: {error}") from error
     context.report(done=2, total=2)
     commit = source.name if source.parent.name == "snapshots" else None
-    return {**written, **grown, "commit": commit, "date_in_template_fixed": dated}
+    fixed = {"date_in_template_fixed": dated, "question_in_template_fixed": changed}
+    return {**written, **grown, "commit": commit, **fixed}
 
 
 def agree(folder: Path, planned: Mapping[str, Any]) -> None:
@@ -61,12 +58,3 @@ def agree(folder: Path, planned: Mapping[str, Any]) -> None:
     for key, value in planned.items():
         if key in found and found[key] != value:
             raise ValueError(f"model.architecture.{key}={value}: the model that was fetched has {found[key]}")
-
-
-def stop_the_clock(folder: Path) -> bool:
-    """Let the chat template say the same date for ever; whether it said today's."""
-    file = folder / "chat_template.jinja"
-    if not file.is_file() or "strftime_now" not in (template := file.read_text(encoding="utf-8")):
-        return False
-    file.write_text(TODAY + template, encoding="utf-8")
-    return True

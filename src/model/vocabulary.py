@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 
 from src.model.checkpoint import SHARD_BYTES, Checkpoint, copy_settings, replace
+from src.model.text_part import require_every_id
 from src.model.tokenizer import PAD, extend_with_units
 
 EMBEDDINGS, HEAD = "model.embed_tokens.weight", "lm_head.weight"
@@ -41,6 +42,7 @@ def extend(
     if units < 1:
         raise ValueError(f"units={units}: at least one unit token must be added")
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    require_every_id(folder, tokenizer.get_vocab().values())
     text_tokens = len(tokenizer)
     extend_with_units(tokenizer, units)
     if known := text_tokens + units - len(tokenizer):

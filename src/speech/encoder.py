@@ -25,6 +25,7 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, Wav2Vec2Co
 
 from src.speech.audio import SAMPLE_RATE, to_float32
 from src.speech.batches import by_length, default_device, within_memory
+from src.speech.precision import products, weights
 from src.speech.published_settings import XLSR2_1B, EncoderSettings
 from src.speech.weights import read_model
 
@@ -161,11 +162,14 @@ class SpeechEncoder:
         prepare: Callable[[npt.NDArray[np.float32]], Tensor],
         frames: Callable[[int], int],
         batch_seconds: float,
+        dtype: str = "float32",
     ) -> None:
-        """`prepare`: audio [samples] to the model's input [time, ...]; `frames`: features of so many samples."""
+        """`prepare`: audio [samples] to the model's input [time, ...]; `frames`: features of so many samples; `dtype`:
+        the setting, which the model's weights have already."""
         self.model = model.eval()
         self.prepare = prepare
         self.frames = frames
+        self.dtype = dtype
         self.dimensions = int(model.config.hidden_size)
         self.frame_rate = 50.0
         # Group norm runs over time, where padding would count.
@@ -196,10 +200,11 @@ class SpeechEncoder:
             inputs = [self.prepare(audios[i]) for i in heard]
             lengths = torch.tensor([len(part) for part in inputs])
             mask = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
-            states = self.model(
-                pad_sequence(inputs, batch_first=True).to(device, dtype),
-                attention_mask=None if bool(mask.all()) else mask.to(device),
-            ).last_hidden_state
+            with products(self.dtype):
+                states = self.model(
+                    pad_sequence(inputs, batch_first=True).to(device, dtype),
+                    attention_mask=None if bool(mask.all()) else mask.to(device),
+                ).last_hidden_state
             for i, state in zip(heard, states, strict=True):
                 features[i] = state[: counts[i]]
         return features
@@ -213,7 +218,7 @@ def load_encoder(settings: EncoderSettings, device: torch.device | None = None) 
     """
     model: Any
     prepare: Callable[[npt.NDArray[np.float32]], Tensor] = layer_normalized
-    dtype = getattr(torch, settings.dtype)
+    dtype = weights(settings.dtype)
     if settings.model.endswith(".pt"):
         model = load_wav2vec2(Path(settings.model), settings.layer, settings.architecture or XLSR2_1B)
     else:
@@ -234,7 +239,7 @@ def load_encoder(settings: EncoderSettings, device: torch.device | None = None) 
             samples = (samples - kernel) // stride + 1
         return samples
 
-    return SpeechEncoder(model, prepare, frames, settings.batch_seconds)
+    return SpeechEncoder(model, prepare, frames, settings.batch_seconds, settings.dtype)
 
 
 def _read(settings: EncoderSettings, dtype: Any) -> Any:

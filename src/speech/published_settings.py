@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from src.checks import require
+from src.checks import require, seed
 
 DTYPES = ("float32", "bfloat16", "float16")
+PRECISIONS = (*DTYPES, "tf32")
 SILENCES = ("previous", "drop")
 BACKENDS = ("transformers", "whisper_timestamped")
 LISTS = ("asr", "sqa", "eval_qa", "eval_asr")
@@ -54,14 +55,15 @@ class EncoderSettings:
     of transformers brings its own."""
     revision: str = "main"
     dtype: str = "float32"
-    """The type of weights and activations. Units of the half-precision types differ in a few frames."""
+    """The type of weights and activations, or "tf32": float32 with faster, rounded products on a GPU. Units differ from
+    those of float32 in a few frames (docs/benchmarks.md)."""
     batch_seconds: float = 240.0
     """Most audio in a batch, padding included; a longer utterance is a batch of its own."""
 
     def __post_init__(self) -> None:
         require(bool(self.model), "model", self.model, "a .pt file, a folder or the name of a hub repository")
         require(self.layer >= 1, "layer", self.layer, "1 or more")
-        require(self.dtype in DTYPES, "dtype", self.dtype, f"one of {', '.join(DTYPES)}")
+        require(self.dtype in PRECISIONS, "dtype", self.dtype, f"one of {', '.join(PRECISIONS)}")
         require(self.batch_seconds > 0, "batch_seconds", self.batch_seconds, "above 0")
 
 
@@ -74,11 +76,12 @@ class WhisperSettings:
     language: str | None = "en"
     """None for a model of English alone, which takes no language."""
     dtype: str = "float32"
+    """As of the encoder."""
     batch_size: int = 16
 
     def __post_init__(self) -> None:
         require(bool(self.model), "model", self.model, "a folder or the name of a hub repository")
-        require(self.dtype in DTYPES, "dtype", self.dtype, f"one of {', '.join(DTYPES)}")
+        require(self.dtype in PRECISIONS, "dtype", self.dtype, f"one of {', '.join(PRECISIONS)}")
         require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
 
 
@@ -129,7 +132,7 @@ class QuantizerSettings:
         require(self.centroids != "", "centroids", self.centroids, "a .npy file, or null to fit them")
         for name, least in (("clusters", 2), ("fit_utterances", 1), ("fit_frames", 1)):
             require(getattr(self, name) >= least, name, getattr(self, name), f"{least} or more")
-        require(self.seed >= 0, "seed", self.seed, "0 or more")
+        seed(self)
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,7 @@ class SpeechT5Settings:
             require(bool(value), name, value, "a folder or the name of a hub repository")
         require(self.dtype in DTYPES, "dtype", self.dtype, f"one of {', '.join(DTYPES)}")
         require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
-        require(self.seed >= 0, "seed", self.seed, "0 or more")
+        seed(self)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.checks import require
+from src.checks import require, seed
 from src.grid.choice import Choice
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class SynthesizerConfig:
         require(0 <= self.pitch_min <= 100, "pitch_min", self.pitch_min, "from 0 to 100")
         right = f"from pitch_min={self.pitch_min} to 100"
         require(self.pitch_min <= self.pitch_max <= 100, "pitch_max", self.pitch_max, right)
-        require(self.seed >= 0, "seed", self.seed, "0 or more")
+        seed(self)
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class QuantizerConfig(Choice):
         require(self.frame_ms in frames, "frame_ms", self.frame_ms, f"one of {', '.join(map(str, frames))}")
         require(self.clusters >= 2, "clusters", self.clusters, "2 or more")
         require(self.switch_penalty >= 0, "switch_penalty", self.switch_penalty, "0 or more")
-        require(self.seed >= 0, "seed", self.seed, "0 or more")
+        seed(self)
 
     @abstractmethod
     def fit(self, utterances: "Sequence[Utterance]") -> "FittedEncoder":

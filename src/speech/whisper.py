@@ -23,11 +23,16 @@ from transformers import (
     WhisperForConditionalGeneration,
     WhisperTokenizer,
 )
+from transformers.models.whisper import generation_whisper
 
 from src.speech.audio import Word, to_float32
 from src.speech.batches import Finished, by_length, default_device, within_memory
+from src.speech.precision import products, weights
 from src.speech.published_settings import WhisperSettings
+from src.speech.warping import warp
 
+# its own takes most of a second for a text, in Python, while the GPU waits
+generation_whisper._dynamic_time_warping = warp  # type: ignore[assignment]
 
 class BatchedWhisper(WhisperForConditionalGeneration):
     """Whisper whose word times do not depend on the batch, and that keeps no more of its attention than they need.
@@ -109,10 +114,13 @@ class WhisperRecognizer:
     """A Recognizer, and the source of word times. What it hears in audio does not depend on the audio beside it."""
 
     def __init__(
-        self, model: BatchedWhisper, extractor: Any, tokenizer: Any, language: str | None = "en", batch_size: int = 16
-    ) -> None:
-        """language: of the speech; None for a model of English alone."""
+        self, model: BatchedWhisper, extractor: Any, tokenizer: Any, language: str | None = "en", batch_size: int = 16,
+        dtype: str = "float32",
+    ) -> None:  # fmt: skip
+        """language: of the speech; None for a model of English alone. dtype: the setting, which the model's weights
+        have already."""
         self.model = model.eval()
+        self.dtype = dtype
         self.batch_size = batch_size
         self._window = extractor.n_samples
         self._pipeline: Any = AutomaticSpeechRecognitionPipeline(
@@ -157,12 +165,13 @@ class WhisperRecognizer:
             timed = timestamps or lengths[places[0]] > self._window
             # A time that Whisper writes unasked would start another round at that time, for ever if it is 0.00.
             generation = self._generation | ({} if timed else {"force_unique_generate_call": True})
-            return self._pipeline(
-                [to_float32(audios[i]) for i in places],
-                batch_size=len(places),
-                return_timestamps=timed,
-                generate_kwargs=generation,
-            )
+            with products(self.dtype):
+                return self._pipeline(
+                    [to_float32(audios[i]) for i in places],
+                    batch_size=len(places),
+                    return_timestamps=timed,
+                    generate_kwargs=generation,
+                )
 
         # What is longer than Whisper's window goes through in several, which needs timestamps.
         long = [[i] for i, length in enumerate(lengths) if length > self._window]
@@ -177,11 +186,12 @@ class WhisperRecognizer:
 def load_whisper(settings: WhisperSettings, device: torch.device | None = None) -> WhisperRecognizer:
     """The recognizer of `settings`, on `device` (by default the GPU where there is one)."""
     source: dict[str, Any] = {"pretrained_model_name_or_path": settings.model, "revision": settings.revision}
-    model: Any = BatchedWhisper.from_pretrained(**source, dtype=getattr(torch, settings.dtype))
+    model: Any = BatchedWhisper.from_pretrained(**source, dtype=weights(settings.dtype))
     return WhisperRecognizer(
         model.to(device or default_device()),
         WhisperFeatureExtractor.from_pretrained(**source),
         WhisperTokenizer.from_pretrained(**source),
         settings.language,
         settings.batch_size,
+        settings.dtype,
     )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 class Backbone(Step):
     """Fetch a published model, take its text part, and extend its vocabulary."""
 
+    version = 2
     needs = ("torch", "transformers", "transformers.models.llama.modeling_llama")
 
     config: PublishedModel

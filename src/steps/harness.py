@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Harness(Step):
     """Score a model on a task, a group or a tag (docs/artifacts.md describes the files)."""
 
-    version = 2
+    version = 3
     needs = ("torch", "transformers", "transformers.models.llama.modeling_llama")  # lm_eval would start threads
     gpu = True
 

@@ -25,6 +25,7 @@ from src.train.loss import collate, prepare
 from src.train.methods import Method, Role
 from src.train.penalty import Penalty
 from src.train.settings import Optimization
+from src.train.sharding import share_out
 
 log = logging.getLogger(__name__)
 
@@ -128,20 +129,23 @@ class Loop:
             assert base is not None
             teacher = load_base(base, settings.dtype).eval().requires_grad_(False)
         self.module = prepare(model, settings, self.method, teacher)
+        config = {
+            "train_micro_batch_size_per_gpu": 1,
+            # 2 if any batch is accumulated: the boundaries are set by hand in each step
+            "gradient_accumulation_steps": min(self.most, 2),
+            "gradient_clipping": settings.max_grad_norm,
+            "steps_per_print": 10**9,
+            "zero_allow_untested_optimizer": True,
+            **settings.deepspeed,
+        }
+        if settings.zero_stage == 3:
+            share_out(self.module, config)
         self.engine, *_ = deepspeed.initialize(
             model=self.module,
             model_parameters=parameters,
             optimizer=self.optimizer,
             lr_scheduler=schedule,
-            config={
-                "train_micro_batch_size_per_gpu": 1,
-                # 2 if any batch is accumulated: the boundaries are set by hand in each step
-                "gradient_accumulation_steps": min(self.most, 2),
-                "gradient_clipping": settings.max_grad_norm,
-                "steps_per_print": 10**9,
-                "zero_allow_untested_optimizer": True,
-                **settings.deepspeed,
-            },
+            config=config,
         )
         if teacher is not None:
             teacher.to(self.engine.device)

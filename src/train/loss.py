@@ -89,7 +89,9 @@ class ResponseLoss(torch.nn.Module):
 
             def fused(at: Any) -> torch.Tensor:
                 head = (hidden[at], causal.lm_head.weight, targets[at], causal.lm_head.bias)
-                loss: torch.Tensor = LigerFusedLinearCrossEntropyFunction.apply(*head, None, IGNORE, 0.0, 0.0, "sum")[0]
+                # float32: in it the gradient of the head adds up over all parts
+                summed = (None, IGNORE, 0.0, 0.0, "sum", None, False, torch.float32)
+                loss: torch.Tensor = LigerFusedLinearCrossEntropyFunction.apply(*head, *summed)[0]
                 return loss
 
             return _weighed(fused, rows, weights)

@@ -13,15 +13,17 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from src.data import jsonl
 from src.evaluate import harness, task_files
 from src.evaluate.settings import HarnessOptions
 from src.grid.step import read
+from src.model.chat import Chat
 from src.steps.harness import Harness
 from tests.evaluate.conftest import Given
 from tests.evaluate.lm_eval_tasks import FILTERED, QUESTIONS, write_tasks
+from tests.model.families import FAMILIES, prepared, save_family
 from tests.model.folding import folded
 
 ROOT = Path(__file__).parents[2]
@@ -134,6 +136,24 @@ def test_a_number_that_is_none_is_left_out() -> None:
     results = {"results": {"t": {"name": "t", "sample_len": 3, **numbers}}, "higher_is_better": {"t": {"acc": True}}}
     score = {"value": 0.5, "n": 3, "standard_error": None, "interval": None, "higher_is_better": True}
     assert dict(harness.read(results, "t")) == {"lm_eval/t/acc": score}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_it_asks_with_what_was_trained_on(family: str, tmp_path: Path) -> None:
+    """Both ways of lm-evaluation-harness: to generate, and to score choices."""
+    tokenizer = prepared(family, save_family(family, tmp_path))
+    network = AutoModelForCausalLM.from_pretrained(tmp_path)
+    asked = harness.asked_model(network, tmp_path, HarnessOptions())
+    talk = [{"role": "user", "content": "name three animals"}, {"role": "assistant", "content": "the answer is short"}]
+    (ours,) = Chat(tokenizer).ask([talk[:1]])
+    text = asked.apply_chat_template(talk[:1])
+    ids, _ = asked.tok_batch_encode([text])
+    assert ids[0].tolist() == ours
+    (trained,) = Chat(tokenizer).encode([talk])
+    before = " " if family.startswith("mistral") else ""
+    context, answer = asked._encode_pair(text, before + talk[1]["content"])
+    together = context + answer
+    assert together == trained.ids[: len(together)] and len(ours) < len(together) < len(trained.ids)
 
 
 # The task that was planned is the task that is run

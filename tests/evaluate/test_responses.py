@@ -9,9 +9,8 @@ import pytest
 import soundfile
 
 from src.data import jsonl
-from src.evaluate import checkers, respondent, responses
+from src.evaluate import checkers, generate, responses
 from src.evaluate.asking import Asking, Decoding
-from src.evaluate.generate import generate
 from src.grid.context import reached
 from src.grid.errors import ConfigError
 from src.grid.typed import typed
@@ -162,29 +161,31 @@ def test_sampling_is_a_setting(artifacts, context, tmp_path):
     assert answers(1) == answers(1) != answers(2)
 
 
-@pytest.mark.parametrize("at_once", [1, 3])
-def test_a_stopped_evaluation_goes_on_behind_what_was_answered(
+@pytest.mark.parametrize("at_once", [1, 3, 512])
+def test_a_killed_evaluation_goes_on_behind_the_last_batch_that_was_answered(
     at_once, result, artifacts, speech, tmp_path_factory, monkeypatch
 ):
-    class Stopped(Exception):
+    class Killed(Exception):
         pass
 
-    def stopping(*arguments, **more):
-        asked.append(1)
-        if len(asked) == 4:
-            raise Stopped
-        return generate(*arguments, **more)
+    def killing(model, prompts, *rest):
+        if len(attempts) == 1 and len(attempts[0]) == 3:
+            raise Killed
+        attempts[-1].append(prompts)
+        return compute(model, prompts, *rest)
 
-    asked: list[int] = []
+    attempts: list[list] = [[]]
+    compute = generate._batch
     out, work = tmp_path_factory.mktemp("out"), tmp_path_factory.mktemp("work")
     monkeypatch.setattr(responses, "ASKED_AT_ONCE", at_once)
-    monkeypatch.setattr(respondent, "generate", stopping)
-    with pytest.raises(Stopped):
+    monkeypatch.setattr(generate, "_batch", killing)
+    with pytest.raises(Killed):
         run(CONFIG, artifacts, out, Recorded(work))
-    assert not list(out.iterdir()) and reached(work) == 3
+    assert not list(out.iterdir()) and reached(work) >= 3
+    attempts.append([])
     context = Recorded(work, attempt=2)
     run(CONFIG, artifacts, out, context)
-    assert len(asked) == 1 + sum(-(-count // at_once) for count in (4, 3, 4, 2, 2))
+    assert [sum(map(len, batches)) for batches in attempts] == [answered := sum(map(len, attempts[0])), 15 - answered]
     for name in ("settings.json", "responses.jsonl", "audio/places-0.flac", "audio/beasts-0.flac"):
         assert (out / name).read_bytes() == (result / name).read_bytes()
     assert context.reports[-1] == {"done": 21, "total": 21}

@@ -377,6 +377,15 @@ def test_the_peak_of_answering_is_that_of_all_live_tensors(
     assert live.peak == pytest.approx(needed.total - memory.OVERHEAD, rel=0.05)
 
 
+def test_gradients_that_are_added_up_in_float32_take_four_bytes() -> None:
+    model = describe(LLAMA_8B, PAPER, 138_256)
+    for stage, gpus, more in ((0, 1, 0), (1, 4, 2), (2, 1, 2), (2, 4, 0.5), (3, 4, 0.5)):
+        settings = replace(PAPER_ASR, zero_stage=stage, gpus=gpus)
+        plain, careful = (estimate(model, replace(settings, accumulation=kind)) for kind in (None, "fp32"))
+        assert careful.gradients - plain.gradients == more * model.trainable
+        assert replace(careful, gradients=plain.gradients) == plain
+
+
 def test_answering_with_the_paper_s_model() -> None:
     model = describe(LLAMA_8B, PAPER, 138_256)
     needed = answering(model, 65_536, 256, recognizer=4 * memory.WHISPER["openai/whisper-large-v3"])
@@ -391,7 +400,7 @@ def test_answering_with_the_paper_s_model() -> None:
 def test_a_fused_loss_keeps_no_logits() -> None:
     model = describe(LLAMA_8B, PAPER, 138_256)
     plain, fused = (estimate(model, replace(PAPER_ASR, fused_loss=fused)).logits for fused in (False, True))
-    head = 2 * model.vocabulary * model.hidden
+    head = (4 + 2) * model.vocabulary * model.hidden
     inputs = 2 * PAPER_ASR.labels * model.hidden
     assert plain == 12 * PAPER_ASR.labels * 138_256
     assert head + 2 * inputs <= fused <= head + 3.1 * inputs  # the chunk's tokens are rounded up to a power of two

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+
+from src.model.template import ask_as_shown, stop_the_clock
 
 TEXT = ["what is the capital of france", "paris", "name three animals that live in the sea", "repeat these words",
         "the answer is short", "UPPER and lower, with marks!", "one two three four five"]  # fmt: skip
@@ -15,26 +17,76 @@ CHATML = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 SYSTEM = (
-    "{% for m in messages %}"
-    "{% if loop.first and m.role != 'system' %}<|im_start|>system\nYou help.<|im_end|>\n{% endif %}"
-    "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    "{%- if messages[0].role != 'system' %}{{- '<|im_start|>system\nYou help.<|im_end|>\n' }}{%- endif %}"
+    "{%- for m in messages %}{{- '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>' + '\n' }}{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\n' }}{%- endif %}"
 )
-THINKS_LAST = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n"
-    "{% if m.role == 'assistant' and loop.last %}<think>\n\n</think>\n\n{% endif %}"
-    "{{ m.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+THINKS_LAST = """{%- set ns = namespace(last_query_index=messages|length - 1) %}
+{%- for m in messages %}{% if m.role == 'user' %}{% set ns.last_query_index = loop.index0 %}{% endif %}{% endfor %}
+{%- for m in messages %}
+    {%- set content = m.content %}
+    {%- if m.role == 'assistant' %}
+        {%- set reasoning = '' %}
+        {%- if '</think>' in content %}
+            {%- set reasoning = content.split('</think>')[0].rstrip('\n').split('<think>')[-1].lstrip('\n') %}
+            {%- set content = content.split('</think>')[-1].lstrip('\n') %}
+        {%- endif %}
+        {{- '<|im_start|>assistant\n' }}
+        {%- if loop.index0 > ns.last_query_index %}
+            {{- '<think>\n' + reasoning.strip('\n') + '\n</think>\n\n' + content.lstrip('\n') }}
+        {%- else %}
+            {{- content }}
+        {%- endif %}
+        {{- '<|im_end|>\n' }}
+    {%- else %}
+        {{- '<|im_start|>' + m.role + '\n' + content + '<|im_end|>\n' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\n' }}
+    {%- if enable_thinking is defined and enable_thinking is false %}
+        {{- '<think>\n\n</think>\n\n' }}
+    {%- endif %}
+{%- endif %}
+"""
+"""Qwen 3's: a thinking block, empty where no thought is known, stands before the last answer alone."""
+ASKED_TO_THINK = (
+    "{% set ns = namespace(first=true) %}{{bos_token}}{%- for m in messages %}"
+    "{%- if m['role'] == 'user' %}{%- set ns.first = false -%}{{'<|user|>' + m['content']}}{%- endif %}"
+    "{%- if m['role'] == 'assistant' %}{% set content = m['content'] %}"
+    "{% if '</think>' in content %}{% set content = content.split('</think>')[-1] %}{% endif %}"
+    "{{'<|assistant|>' + content + '<|end|>'}}{%- endif %}{%- endfor -%}"
+    "{% if add_generation_prompt and not ns.first %}{{'<|assistant|><think>\\n'}}{% endif %}"
 )
-HEADERS = (
-    "{% for m in messages %}{{ bos_token if loop.first else '' }}<|header|>{{ m.role }}<|end_header|>\n\n"
-    "{{ m.content | trim }}<|eot|>{% endfor %}"
-    "{% if add_generation_prompt %}<|header|>assistant<|end_header|>\n\n{% endif %}"
-)
-INST = (
-    "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]"
-    "{% else %} {{ m.content | trim }}{{ eos_token }}{% endif %}{% endfor %}"
-)
+"""DeepSeek R1's: a thinking block is opened where an answer is asked for, and shown nowhere."""
+HEADERS = """{{- bos_token }}
+{%- if not date_string is defined %}
+    {%- if strftime_now is defined %}
+        {%- set date_string = strftime_now("%d %b %Y") %}
+    {%- else %}
+        {%- set date_string = "26 Jul 2024" %}
+    {%- endif %}
+{%- endif %}
+{{- "<|header|>system<|end_header|>\n\n" }}
+{{- "Today: " + date_string + "\n\n" }}
+{{- "<|eot|>" }}
+{%- for m in messages %}
+    {{- '<|header|>' + m['role'] + '<|end_header|>\n\n'+ m['content'] | trim + '<|eot|>' }}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|header|>assistant<|end_header|>\n\n' }}
+{%- endif %}
+"""
+"""Llama 3's: a system turn with the date stands first, and contents are stripped."""
+INST = """{%- for m in messages %}
+    {%- if loop.first %}{{- bos_token }}{%- endif %}
+    {%- if m['role'] == 'user' %}
+        {{- '[INST] ' + m['content'] + '[/INST]' }}
+    {%- else %}
+        {{- ' ' + m['content'] | trim + eos_token }}
+    {%- endif %}
+{%- endfor %}
+"""
 """Mistral's: a blank stands before an answer, which SentencePiece joins with the word behind it."""
 
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -45,35 +97,57 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "qwen3": {"model_type": "qwen3", "template": THINKS_LAST, "bos": None, "eos": "<|im_end|>",
               "specials": ["<|im_start|>", "<think>", "</think>"], "head_dim": 16},
     "mistral": {"model_type": "mistral", "template": INST, "bos": "<s>", "eos": "</s>",
-                "specials": ["[INST]", "[/INST]"]},
+                "specials": ["[INST]", "[/INST]"], "pieces": "always"},
+    "mistral_first": {"model_type": "mistral", "template": INST, "bos": "<s>", "eos": "</s>",
+                      "specials": ["[INST]", "[/INST]"], "pieces": "first"},
+    "zephyr": {"model_type": "mistral", "template": CHATML, "bos": "<s>", "eos": "<|im_end|>",
+               "specials": ["<|im_start|>"], "adds_bos": True},
     "smollm": {"model_type": "llama", "template": CHATML, "bos": None, "eos": "<|im_end|>",
                "specials": ["<|im_start|>"], "tie_word_embeddings": True},
+    "deepseek": {"model_type": "qwen2", "template": ASKED_TO_THINK, "bos": "<|begin|>", "eos": "<|end|>",
+                 "specials": ["<|user|>", "<|assistant|>", "<think>", "</think>"]},
 }  # fmt: skip
 
 
 def tokenizer_of(family: str) -> PreTrainedTokenizerFast:
-    """A tokenizer of the family's kind: byte-level BPE, or for Mistral pieces with a blank before each word."""
+    """A tokenizer of the family's kind: byte-level BPE, or for Mistral pieces with a blank before each word, and before
+    what follows a control token ("always") or not ("first"). Zephyr's puts a token of its own before each text."""
     told = FAMILIES[family]
     specials = [token for token in (told["bos"], told["eos"], *told["specials"], "<|pad|>") if token]
-    backend: Any = Tokenizer(models.BPE(unk_token="<unk>" if family == "mistral" else None))
-    if family == "mistral":
+    pieces = told.get("pieces")
+    backend: Any = Tokenizer(models.BPE(unk_token="<unk>" if pieces else None))
+    if pieces == "always":
         backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-        backend.decoder = decoders.Metaspace()
-        letters = sorted({*"".join(TEXT), *"abcdefghijklmnopqrstuvwxyz<>/|0123456789\n▁"})
-        specials = ["<unk>", *specials]
-        trainer: Any = trainers.BpeTrainer(vocab_size=300, special_tokens=specials, initial_alphabet=letters)
+    elif pieces == "first":
+        backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
     else:
         backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        backend.decoder = decoders.ByteLevel()
-        alphabet = pre_tokenizers.ByteLevel.alphabet()
-        trainer = trainers.BpeTrainer(vocab_size=360, special_tokens=specials, initial_alphabet=alphabet)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    if pieces:
+        alphabet = sorted({*"".join(TEXT), *"abcdefghijklmnopqrstuvwxyz<>/|0123456789\n▁"})
+        specials = ["<unk>", *specials]
+    backend.decoder = decoders.Metaspace() if pieces else decoders.ByteLevel()
+    trainer: Any = trainers.BpeTrainer(vocab_size=360, special_tokens=specials, initial_alphabet=alphabet)
     backend.train_from_iterator(TEXT, trainer)
+    if told.get("adds_bos"):
+        bos = told["bos"]
+        backend.post_processor = processors.TemplateProcessing(
+            single=f"{bos} $A", special_tokens=[(bos, backend.token_to_id(bos))]
+        )
     made = PreTrainedTokenizerFast(
         tokenizer_object=backend, bos_token=told["bos"], eos_token=told["eos"], pad_token="<|pad|>",
-        unk_token="<unk>" if family == "mistral" else None,
+        unk_token="<unk>" if pieces else None,
     )  # fmt: skip
     made.chat_template = told["template"]
     return made
+
+
+def prepared(family: str, folder: Path) -> Any:
+    """The family's tokenizer as it is in the store: its template asks as it shows."""
+    tokenizer_of(family).save_pretrained(folder)
+    stop_the_clock(folder)
+    ask_as_shown(folder)
+    return AutoTokenizer.from_pretrained(folder)
 
 
 def save_family(family: str, folder: Path) -> Path:

@@ -358,7 +358,16 @@ def test_what_is_no_such_model_is_refused_in_one_line(tmp_path: Path) -> None:
     refused("source: its tokenizer cannot be read")
     (source / "tokenizer.json").unlink()
     refused("source has no tokenizer: there is no tokenizer.json and no tokenizer.model and no vocab.json")
+    gap = json.loads(tokenizer)
+    gap["model"]["vocab"][next(t for t, i in gap["model"]["vocab"].items() if i == 7)] = 1000
+    (source / "tokenizer.json").write_text(json.dumps(gap))
+    refused("its tokenizer has 300 tokens with ids up to 1000, and none with the id 7: give its tokens the ids from 0")
     (source / "tokenizer.json").write_bytes(tokenizer)
+    whole = shard.read_bytes()
+    tensors = {name: tensor.to(torch.float8_e4m3fn) for name, tensor in load_file(shard).items()}
+    save_file(tensors, shard, metadata={"format": "pt"})
+    refused(r"source: model\.\S+ is in F8_E4M3, which cannot be trained; take weights in F32, F16 or BF16")
+    shard.write_bytes(whole)
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-100])
     refused("is damaged or cut short")

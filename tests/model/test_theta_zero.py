@@ -94,10 +94,19 @@ OTHERWISE = """{%- if add_generation_prompt %}asked{% endif %}{%- for m in messa
 {%- if loop.last and m.role == 'assistant' %}{{- '<think></think>' }}{%- endif %}{{- m.content }}{%- endfor %}"""
 
 
+def test_a_model_is_asked_with_what_stands_before_an_answer(tmp_path: Path, context: Any) -> None:
+    vision(tmp_path / "vision", OTHERWISE)
+    assert write({"pretrained": str(tmp_path / "vision")}, tmp_path / "out", context)["question_in_template_fixed"]
+    tokenizer: Any = AutoTokenizer.from_pretrained(tmp_path / "out" / "model")
+    talk = [{"role": "user", "content": "hi"}]
+    asked = tokenizer.apply_chat_template(talk, tokenize=False, add_generation_prompt=True)
+    assert asked == "<user>hi<assistant><think></think>"
+
+
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        (OTHERWISE, "otherwise than it asks for an answer"),
+        ("{%- for m in messages %}{{- m.content | replace('so', 's0') }}{%- endfor %}", "does not show what"),
         ("{%- for m in messages %}{% if m.role == 'user' %}{{- m.content }}{% endif %}{%- endfor %}", "every turn"),
         ("{%- for m in messages %}{{- m.content }}", "cannot be rendered: "),
         ("{{ raise_exception('no system turn') }}", "cannot be rendered: no system turn"),

@@ -23,6 +23,8 @@ from transformers import (
 )
 
 from src.speech.encoder import SpeechEncoder, huggingface_name, load_encoder, read_checkpoint
+from src.speech.kmeans import fit_centroids
+from src.speech.nearest import NearestCentroid
 from src.speech.protocols import Encoder
 from src.speech.published_settings import XLSR2_1B, EncoderSettings
 
@@ -279,3 +281,37 @@ def test_encoders_of_transformers(kind: str, tmp_path: Path) -> None:
             assert len(part) == len(AUDIOS[i]) // 320 - (len(AUDIOS[i]) % 320 < 80)
             np.testing.assert_allclose(part.numpy(), states[: len(part)].numpy(), atol=2e-5)
             np.testing.assert_allclose(part.numpy(), encoder(AUDIOS[i]), atol=2e-5)
+
+
+@pytest.fixture(scope="module")
+def plain_encoder(checkpoints: dict[str, Path]) -> SpeechEncoder:
+    return tiny(checkpoints["fairseq"])
+
+
+def test_few_units_change_in_half_precision(checkpoints: dict[str, Path], plain_encoder: SpeechEncoder) -> None:
+    """Eight bits change more of them than eleven do, and neither many."""
+    audios = [speech_like(2.0, seed) for seed in range(6)]
+    exact = np.concatenate([plain_encoder(audio) for audio in audios])
+    unit = NearestCentroid(fit_centroids(exact, 20))
+    expected = np.array(unit(torch.from_numpy(exact)).tolist())
+    share = {}
+    for dtype in ("float16", "bfloat16"):
+        encoder = tiny(checkpoints["fairseq"], dtype=dtype)
+        rounded = np.concatenate([encoder(audio) for audio in audios])
+        share[dtype] = float((np.array(unit(torch.from_numpy(rounded)).tolist()) != expected).mean())
+    assert share["float16"] < share["bfloat16"] < 0.1 and share["float16"] < 0.02
+
+
+def test_tf32_is_allowed_while_the_encoder_runs_and_no_longer(
+    checkpoints: dict[str, Path], plain_encoder: SpeechEncoder
+) -> None:
+    """A CPU rounds nothing: the features are those of float32."""
+    encoder = tiny(checkpoints["fairseq"], dtype="tf32")
+    assert encoder.model.dtype == torch.float32
+    seen = []
+    encoder.model.register_forward_hook(lambda *_: seen.append(torch.backends.cuda.matmul.fp32_precision))
+    before = torch.backends.cuda.matmul.fp32_precision
+    assert np.array_equal(encoder(AUDIOS[0]), plain_encoder(AUDIOS[0]))
+    assert seen == ["tf32"] and before != "tf32" and torch.backends.cuda.matmul.fp32_precision == before
+    with pytest.raises(ValueError, match="dtype is 'half'; it must be one of float32, bfloat16, float16, tf32"):
+        EncoderSettings("x.pt", dtype="half")

@@ -84,11 +84,12 @@ def test_every_attention_gives_the_same_loss(tiny_base: Path) -> None:
 
 class Reference(torch.autograd.Function):
     """Liger's function as it is called: (input, weight, target, bias, ce_weight, ignore_index, lse_square_scale,
-    label_smoothing, reduction) -> (loss, z_loss, token_accuracy, predicted_tokens)."""
+    label_smoothing, reduction, softcap, return_z_loss, accum_dtype) -> (loss, z_loss, token_accuracy,
+    predicted_tokens)."""
 
     @staticmethod
     def forward(ctx: Any, x: Any, weight: Any, target: Any, bias: Any, *rest: Any) -> tuple[Any, ...]:
-        assert rest == (None, IGNORE, 0.0, 0.0, "sum") and bias is None
+        assert rest == (None, IGNORE, 0.0, 0.0, "sum", None, False, torch.float32) and bias is None
         with torch.enable_grad():
             x, weight = x.detach().requires_grad_(), weight.detach().requires_grad_()
             loss = functional.cross_entropy(x @ weight.T, target, reduction="sum")
@@ -98,7 +99,7 @@ class Reference(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor, *_: Any) -> tuple[Any, ...]:
         x, weight = ctx.saved_tensors
-        return (x * grad, weight * grad, *[None] * 7)
+        return (x * grad, weight * grad, *[None] * 10)
 
 
 def test_the_fused_loss_is_that_of_the_labelled_tokens(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.checks import positive, require
+from src.checks import positive, require, seed
 from src.speech.settings import RecognizerConfig
 
 if TYPE_CHECKING:
@@ -37,8 +37,9 @@ class PhonemeCtc(RecognizerConfig):
         super().__post_init__()
         positive(self, "width", "steps", "batch_size", "learning_rate")
         require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")
-        for name in ("noise", "word_penalty", "seed"):
+        for name in ("noise", "word_penalty"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        seed(self)
 
     def fit(
         self, corpus: Path, fitted: Path, vocoded: "Callable[[npt.NDArray[Any]], Audio]", out: Path, context: "Context"

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.checks import positive, require
+from src.checks import positive, require, seed
 from src.speech.settings import HOP_MS, VocoderConfig
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class MelGriffinLim(VocoderConfig):
         super().__post_init__()
         positive(self, "width", "steps", "batch_size", "iterations", "learning_rate")
         require(self.duration_weight >= 0, "duration_weight", self.duration_weight, "0 or more")
-        require(self.seed >= 0, "seed", self.seed, "0 or more")
+        seed(self)
 
     def fit(self, fitted: Path, out: Path, context: "Context") -> dict[str, Any]:
         import numpy as np
