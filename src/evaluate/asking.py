@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 from src.checks import positive, require
 
@@ -25,6 +26,10 @@ class Decoding:
         require(self.top_k >= 0, "top_k", self.top_k, "at least 0 (0: all tokens)")
 
 
+Dtype = Literal["float32", "float16", "bfloat16"]
+"""The type of a model's weights and arithmetic while it is evaluated."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Asking:
     """How many examples a model is asked, and how long it may answer."""
@@ -34,6 +39,8 @@ class Asking:
     decoding: Decoding
     batch_tokens: int
     """Most tokens of a batch of generation: rows x (longest prompt + longest response)."""
+    dtype: Dtype = "float32"
+    """Of weights and arithmetic: float32 loses nothing, float16 little, bfloat16 more than some rows differ by."""
     listen: int = 0
     """Spoken answers kept as audio, of each question set."""
     asr_examples: int = 0
@@ -45,6 +52,13 @@ class Asking:
         positive(self, "batch_tokens")
         for name in SPEECH:
             require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
+
+    @property
+    def torch_dtype(self) -> Any:
+        """torch's type of that name."""
+        import torch
+
+        return getattr(torch, self.dtype)
 
 
 @dataclass(frozen=True, kw_only=True)

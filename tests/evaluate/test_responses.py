@@ -42,7 +42,9 @@ def run(config: dict[str, Any], artifacts: dict[str, Path], out: Path, context: 
 @pytest.fixture
 def result(artifacts, speech, context, tmp_path) -> Path:
     summary = run(CONFIG, artifacts, tmp_path, context)
+    lost = summary.pop("rounding")
     assert summary == {"t2t": 4, "ifeval": 3, "sqa": 4, "asr": 2, "tts": 2}
+    assert 0 <= lost["kl"] < 1e-9 and lost["tokens"] > 50 and lost["dtype"] == "float32"
     return tmp_path
 
 
