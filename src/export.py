@@ -2,7 +2,8 @@
 
 ROW is the name of a strategy (replay) or the label of a row of the table ("Merge (TIES) w/ R"). OUT gets the model in
 the format of transformers, the tokenizer with its chat template, and a model card with the row's scores. The weights
-have the type of the base model; what rounding to it costs is printed and in the card. It is a copy: edit it, load it with AutoModelForCausalLM.from_pretrained or lm_eval --model hf, upload it.
+have the type of the base model; what rounding to it costs is printed and in the card. It is a copy: edit it, load it
+with AutoModelForCausalLM.from_pretrained or lm_eval --model hf, upload it.
 
 With --parts OUT gets what a merged row was merged from: a whole model for each role, and mergekit.yaml, which names
 them. `cd OUT && mergekit-yaml mergekit.yaml merged --random-seed SEED --no-write-model-card` merges them again.
