@@ -40,7 +40,7 @@ class Asking:
     batch_tokens: int
     """Most tokens of a batch of generation: rows x (longest prompt + longest response)."""
     dtype: Dtype = "float32"
-    """Of weights and arithmetic: float32 loses nothing, float16 little, bfloat16 more than some rows differ by."""
+    """Of a model's weights and arithmetic. What narrow types cost is in the manifest (src/model/rounding.py)."""
     listen: int = 0
     """Spoken answers kept as audio, of each question set."""
     asr_examples: int = 0

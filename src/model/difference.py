@@ -92,8 +92,8 @@ def changed_tensors(base: Path, artifact: Path) -> Iterator[tuple[str, torch.Ten
 def load(base: Path, artifact: Path, dtype: torch.dtype = torch.float32) -> "PreTrainedModel":
     """The model of an artifact, in memory alone; nothing is written.
 
-    dtype: of the model. The changed tensors are rounded to it once, from float32, and never to the base's own type:
-    what bfloat16 would lose of them moves the answers more than a discount of alpha 16 to 15 (src/model/rounding.py).
+    dtype: of the model, in which it computes too. The changed tensors are rounded to it once, from float32, and never
+    to the base's own type.
     """
     from transformers import AutoModelForCausalLM
 

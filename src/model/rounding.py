@@ -92,7 +92,7 @@ def _in_float32(model: torch.nn.Module) -> torch.nn.Module:
     return model
 
 
-@torch.inference_mode()
+@torch.no_grad()  # in inference mode weights cannot be replaced
 def logits(model: Any, prompts: Prompts) -> list[torch.Tensor]:
     """The logits after each token of each prompt, [tokens, vocabulary], float32 on the CPU."""
     device = next(model.parameters()).device

@@ -53,7 +53,7 @@ def test_the_reference_computes_in_float32_on_weights_as_they_are_stored(name: s
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bfloat16 base with answers as peaked as a trained model's, and a stage in bfloat16, as DeepSpeed leaves it.
 
-    The adapter is scaled until alpha 15 moves the answers as it did for a real model of 135 M (docs/log.md).
+    Its adapter moves the answers by some 1e-5 nats where alpha is 15, as that of a real model (docs/log.md).
     """
     folder = tmp_path_factory.mktemp("trained")
     sizes = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 6}
@@ -88,9 +88,10 @@ def test_what_is_scored_is_far_closer_to_what_was_trained_than_alpha_15_is(train
     assert {dtype: (found["dtype"], found["tokens"]) for dtype, found in cost.items()} == {
         dtype: (dtype, 97) for dtype in cost
     }
-    assert 0 < cost["float32"]["kl"] < effect / 1000
-    assert 0 < cost["float16"]["kl"] < effect / 20
-    assert cost["bfloat16"]["kl"] > effect / 20
+    assert 1e-7 < effect < 1e-3
+    assert 0 <= cost["float32"]["kl"] < effect / 1000
+    assert 0 < cost["float16"]["kl"] < cost["bfloat16"]["kl"] / 10
+    assert cost["bfloat16"]["kl"] > effect, "a model's own bfloat16 hides what is measured"
 
 
 def test_answers_that_are_not_finite_are_refused(trained: Path, tmp_path: Path) -> None:
