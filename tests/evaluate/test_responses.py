@@ -129,7 +129,7 @@ def test_text_tasks_need_no_speech(artifacts, context, tmp_path):
     assert run({**config, "tasks": ["t2t", "ifeval"]}, inputs, tmp_path, context) == {"t2t": 4, "ifeval": 3}
     assert not (tmp_path / "audio").exists()
     assert list(json.loads((tmp_path / "settings.json").read_text())) == [
-        "tasks", "max_new_tokens", "decoding", "batch_tokens", "instruction"
+        "tasks", "max_new_tokens", "decoding", "batch_tokens", "dtype", "instruction"
     ]  # fmt: skip
 
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from src.model import adapter, difference, rounding
 from src.model.settings import Adapter
 from tests.conftest import TINY_ADAPTER
 from tests.model.folding import folded
 from tests.model.test_difference import CONFIGS, make_store, merge_parts
-from tests.model.test_text_part import load_all, plain_model
 
 PROMPTS = [list(range(4, 60)), list(range(100, 20, -2)), [7]]
 
@@ -56,11 +56,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Its adapter moves the answers by some 1e-5 nats where alpha is 15, as that of a real model (docs/log.md).
     """
     folder = tmp_path_factory.mktemp("trained")
-    sizes = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 6}
-    plain_model(folder / "base" / "model", "llama", torch.bfloat16, **sizes)
-    weights = load_all(folder / "base" / "model")
-    weights["model.norm.weight"] *= 12
-    save_file(weights, folder / "base" / "model" / "model.safetensors", metadata={"format": "pt"})
+    torch.manual_seed(0)
+    sizes: Any = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 6, "num_attention_heads": 4}
+    plain = LlamaForCausalLM(LlamaConfig(vocab_size=128, **sizes))
+    with torch.no_grad():
+        plain.get_parameter("model.norm.weight").fill_(12.0)
+    plain.to(torch.bfloat16).save_pretrained(folder / "base" / "model")
     model = adapter.trainable(
         folder / "base", None, Adapter(**TINY_ADAPTER | {"alpha": 16, "full_last_layers": 1}), 0, torch.bfloat16
     )
