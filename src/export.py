@@ -1,8 +1,9 @@
 """Export a row as a plain Hugging Face folder: `python -m src.export ROW [OUT]`
 
 ROW is the name of a strategy (replay) or the label of a row of the table ("Merge (TIES) w/ R"). OUT gets the model in
-the format of transformers, the tokenizer with its chat template, and a model card with the row's scores. It is a copy:
-edit it, load it with AutoModelForCausalLM.from_pretrained or lm_eval --model hf, upload it.
+the format of transformers, the tokenizer with its chat template, and a model card with the row's scores. The weights
+have the type of the base model; what rounding to it costs is printed and in the card. It is a copy: edit it, load it
+with AutoModelForCausalLM.from_pretrained or lm_eval --model hf, upload it.
 
 With --parts OUT gets what a merged row was merged from: a whole model for each role, and mergekit.yaml, which names
 them. `cd OUT && mergekit-yaml mergekit.yaml merged --random-seed SEED --no-write-model-card` merges them again.
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from hydra.errors import CompactHydraException
 
+from src.data import jsonl
 from src.evaluate.asking import Decoding
 from src.grid.arguments import command_parser, find_grid
 from src.grid.errors import ConfigError
@@ -48,8 +50,11 @@ def choose(lines: Sequence[Line], text: str, seed: int | None) -> tuple[Line, Ro
     return line, rows[0]
 
 
-def export(line: Line, row: Row, store: Store, out: Path) -> None:
-    """Write the folder, whole or not at all. Raises ConfigError if the row is not complete or `out` is not free."""
+def export(line: Line, row: Row, store: Store, out: Path) -> str:
+    """Write the folder, whole or not at all; what its rounding costs, "" where nothing is rounded.
+
+    Raises ConfigError if the row is not complete or `out` is not free.
+    """
     responses, model, base = row.evaluate.inputs["responses"], card.model_of(row), card.base_of(row)
     _complete(line, row, store, [base, model, responses, row.evaluate])
     with _whole(out) as half:
@@ -58,12 +63,37 @@ def export(line: Line, row: Row, store: Store, out: Path) -> None:
         materialize(store.folder(base), store.folder(model), half, linked=False)
         assert isinstance(responses, Generate)
         write_generation_config(half, responses.config.decoding)
-        (half / "README.md").write_text(card.render(line, row, store, half), encoding="utf-8")
+        lost = rounding_cost(store.folder(base), store.folder(model), half, store.folder(responses))
+        (half / "README.md").write_text(card.render(line, row, store, half, lost), encoding="utf-8")
         permit_as(half / "README.md", half.iterdir())
+    return lost
 
 
-def export_parts(line: Line, row: Row, store: Store, out: Path) -> None:
-    """Write the models that the row was merged from, whole or not at all.
+def rounding_cost(base: Path, model: Path, folder: Path, responses: Path) -> str:
+    """One sentence on what the exported model in `folder` has lost of the trained one, "" where it is in float32.
+
+    base, model, responses: artifacts; the model is asked the first prompt of each task.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from src.model import rounding
+
+    exported = AutoModelForCausalLM.from_pretrained(folder, dtype="auto")
+    if exported.dtype == torch.float32:
+        return ""
+    first: dict[str, str] = {}
+    for answered in jsonl.read(responses / "responses.jsonl"):
+        first.setdefault(answered["task"], answered["prompt"])
+    lost = rounding.measure(base, model, exported, rounding.shown(base, list(first.values())))
+    return (
+        f"Its weights are rounded to {lost['dtype']}. In this type it is {lost['kl']:.1e} nats a token away from the "
+        "model as it was trained (KL of the next token's distribution)."
+    )
+
+
+def export_parts(line: Line, row: Row, store: Store, out: Path) -> str:
+    """Write the models that the row was merged from, whole or not at all; "", as nothing is rounded.
 
     What was trained is in float32, as it was merged, and the rest as the base has it. Raises ConfigError as `export`
     does, and if the row is no merge.
@@ -85,6 +115,7 @@ def export_parts(line: Line, row: Row, store: Store, out: Path) -> None:
             materialize(store.folder(base), part, half / role, dtype=torch.float32, linked=False)
         shutil.copyfile(store.folder(merge) / "mergekit.yaml", half / "mergekit.yaml")
         permit_as(half / "mergekit.yaml", (file for file in half.rglob("*") if file.is_file()))
+    return ""
 
 
 def _complete(line: Line, row: Row, store: Store, steps: Sequence[Step]) -> None:
@@ -151,12 +182,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         line, row = choose(collapse(plan.rows, store), given.row, given.seed)
         name = folder_name(line, row) + ("-parts" if given.parts else "")
         out: Path = given.out or given.outputs / "exports" / grid.name / name
-        (export_parts if given.parts else export)(line, row, store, out)
+        lost = export_parts(line, row, store, out) if given.parts else export(line, row, store, out)
     except CompactHydraException as error:
         print(error, file=sys.stderr)
         return 2
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     print(f"{line.label}, seed {row.seed}: {out}, {size / 1e6:.1f} MB")
+    if lost:
+        print(lost)
     if given.parts:
         merge = card.model_of(row)
         assert isinstance(merge, Merge)

@@ -249,5 +249,8 @@ class Recipe:
                 found = task_files.find(task, asked.include_path)
             except ValueError as error:
                 raise ConfigError(str(error)) from None
-            steps[task] = Harness(task=task, found=found, options=asked.options, model=model, base=self.base)
+            dtype = self.cell.evaluate.dtype
+            steps[task] = Harness(
+                task=task, found=found, options=asked.options, dtype=dtype, model=model, base=self.base
+            )
         return steps

@@ -24,6 +24,7 @@ from src.grid.plan import make_plan
 from src.grid.row import Row
 from src.grid.step import Step, closure
 from src.grid.store import Store
+from src.model import difference
 from src.model.tokenizer import build_tokenizer
 from src.recipe import compose
 from src.report import card
@@ -204,6 +205,22 @@ def test_lm_eval_takes_the_folder(exported: Path, tmp_path: Path) -> None:
     assert json.loads(file.read_text())["results"]["heart"]["exact_match,none"] == 1.0
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_rounding_to_the_base_s_type_costs_is_said(dtype: torch.dtype, tmp_path: Path) -> None:
+    base, stage, out, asked = (tmp_path / name for name in ("base", "stage", "out", "asked"))
+    for folder in (stage, asked):
+        folder.mkdir()
+    save_base(base / "model", dtype)
+    save_stage(base, stage)
+    difference.materialize(base, stage, out, linked=False)
+    jsonl.write(asked / "responses.jsonl", [{"task": "t2t", "prompt": "red blue"}, {"task": "sqa", "prompt": "red"}])
+    said = export.rounding_cost(base, stage, out, asked)
+    if dtype == torch.float32:
+        assert not said
+    else:
+        assert re.match(r"Its weights are rounded to bfloat16\. .* \d\.\de-\d\d nats a token away", said)
+
+
 # What a merged row was merged from
 
 
@@ -259,10 +276,11 @@ def test_mergekit_makes_the_row_of_its_parts_again(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     base, ours = store.folder(merge.base), load_all(store.folder(merge) / "merged")
-    whole, theirs = load_all(base / "model") | ours, load_all(folder / "merged")
+    whole = {name: tensor.float() for name, tensor in load_all(base / "model").items()} | ours
+    theirs = load_all(folder / "merged")
     assert theirs.keys() == whole.keys() and len(ours) == 8
     for name, tensor in theirs.items():
-        assert tensor.dtype == whole[name].dtype
+        assert tensor.dtype == whole[name].dtype == torch.float32
         if name in ours or merge.method == "dare_ties":
             assert torch.equal(tensor, whole[name]), name
         else:  # a mean of equal numbers, rounded

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 from src.checks import positive, require, seed
 
@@ -26,6 +27,10 @@ class Decoding:
         seed(self)
 
 
+Dtype = Literal["float32", "float16", "bfloat16"]
+"""The type of a model's weights and arithmetic while it is evaluated."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Asking:
     """How many examples a model is asked, and how long it may answer."""
@@ -35,6 +40,8 @@ class Asking:
     decoding: Decoding
     batch_tokens: int
     """Most tokens of a batch of generation: rows x (longest prompt + longest response)."""
+    dtype: Dtype = "float32"
+    """Of a model's weights and arithmetic. What narrow types cost is in the manifest (src/model/rounding.py)."""
     listen: int = 0
     """Spoken answers kept as audio, of each question set."""
     asr_examples: int = 0
@@ -46,6 +53,13 @@ class Asking:
         positive(self, "batch_tokens")
         for name in SPEECH:
             require(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
+
+    @property
+    def torch_dtype(self) -> Any:
+        """torch's type of that name."""
+        import torch
+
+        return getattr(torch, self.dtype)
 
 
 @dataclass(frozen=True, kw_only=True)

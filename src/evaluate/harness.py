@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from src.evaluate import task_files
+from src.evaluate.asking import Dtype
 from src.evaluate.settings import HarnessOptions
 from src.evaluate.task_files import TaskFiles
 
@@ -44,13 +45,14 @@ class AnsweredRequests:
 
 
 def score(
-    task: str, found: TaskFiles, options: HarnessOptions, model: Path, base: Path, out: Path, context: "Context"
-) -> dict[str, float]:
+    task: str, found: TaskFiles, options: HarnessOptions, dtype: Dtype, model: Path, base: Path, out: Path,
+    context: "Context",
+) -> dict[str, float]:  # fmt: skip
     """Score a model on a task, a group or a tag; returns key -> value of every score.
 
-    found: what the task was when the grid was planned. model, base: artifacts, as for `difference.load`. The key of a
-    score is lm_eval/<task>/<metric>, with the filter behind a comma where a task has several. Raises ValueError if
-    lm-evaluation-harness does not know the task, or if its data have changed.
+    found: what the task was when the grid was planned. dtype: of weights and arithmetic. model, base: artifacts, as for
+    `difference.load`. The key of a score is lm_eval/<task>/<metric>, with the filter behind a comma where a task has
+    several. Raises ValueError if lm-evaluation-harness does not know the task, or if its data have changed.
     """
     os.environ["DISABLE_MULTIPROC"] = "1"  # the bootstrap would take all cores, which the other steps work on
     import torch
@@ -67,7 +69,7 @@ def score(
         raise ValueError(f"evaluate.lm_eval.tasks: lm-evaluation-harness {version('lm_eval')} has no task {task}")
     loaded: Any = manager.load([task])  # before the model, as the questions may have to be downloaded
     questions = [loaded["groups"][task]] if task in loaded["groups"] else list(loaded["tasks"].values())
-    network: Any = difference.load(base, model)
+    network: Any = difference.load(base, model, getattr(torch, dtype))
     network.to("cuda" if torch.cuda.is_available() else "cpu")
     asked = asked_model(network, base / difference.MODEL, options)
     asked.set_cache_hook(AnsweredRequests(context))
@@ -84,7 +86,7 @@ def score(
     scores = dict(read(results, task))
     if not scores:
         raise ValueError(f"evaluate.lm_eval.tasks: {task} has no score that is a number")
-    told = {"task": task, **asdict(options), "seeds": SEEDS}
+    told = {"task": task, **asdict(options), "dtype": dtype, "seeds": SEEDS}
     settings = told | {"n-shot": results["n-shot"], "versions": results["versions"]}
     text = json.dumps({"scores": scores, "settings": settings}, ensure_ascii=False, indent=1)
     (out / "scores.json").write_text(text + "\n", encoding="utf-8")

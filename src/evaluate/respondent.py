@@ -37,7 +37,7 @@ class Respondent:
     def __init__(self, base: Path, model: Path, asking: Asking, progress: Progress):
         """base, model: artifacts, as for `difference.load`."""
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.model: PreTrainedModel = difference.load(base, model).eval()
+        self.model: PreTrainedModel = difference.load(base, model, asking.torch_dtype).eval()
         self.model.to(torch.device(device))
         self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base / difference.MODEL)
         self.chat = Chat(self.tokenizer)

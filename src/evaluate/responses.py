@@ -21,11 +21,14 @@ from src.evaluate.progress import Progress
 from src.evaluate.respondent import Respondent, Response
 from src.evaluate.tasks import TASKS, any_spoken
 from src.evaluate.tasks.task import Row
+from src.model import rounding
 
 if TYPE_CHECKING:
     from src.grid.context import Context
 
 RESPONSES, AUDIO = "responses.jsonl", "audio"
+MEASURED = 2
+"""Prompts of each task on which the cost of rounding is measured."""
 ASKED_AT_ONCE = 512
 """Examples that are asked together. What is heard of their responses is kept when all of them are there; the responses
 themselves are kept batch by batch."""
@@ -33,8 +36,8 @@ themselves are kept batch by batch."""
 
 def collect(
     tasks: Sequence[str], asking: Asking, sources: Sources, out: Path, context: "Context"
-) -> dict[str, int]:
-    """Ask a model the tasks, keys of TASKS; returns task -> number of responses.
+) -> dict[str, Any]:
+    """Ask a model the tasks, keys of TASKS; returns task -> number of responses, and `rounding`, what it has cost.
 
     Raises ValueError for a task without examples, FileNotFoundError if its responses could not be scored for want of
     nltk's data.
@@ -45,6 +48,8 @@ def collect(
         if not examples:
             raise ValueError(f"there is no example to evaluate {name} on")
     respond = Respondent(sources.base, sources.model, asking, progress)
+    probes = rounding.shown(sources.base, [row["prompt"] for rows in work.values() for row in rows[:MEASURED]])
+    lost = rounding.measure(sources.base, sources.model, respond.model, probes)
     listener = _listener(sources, progress) if any(TASKS[name].units for name in tasks) else None
     heard = {name: 2 if TASKS[name].units else 1 for name in tasks}
     for name, examples in work.items():
@@ -65,7 +70,7 @@ def collect(
         shutil.copyfile(file, out / AUDIO / file.name)
     text = json.dumps(_settings(tasks, asking), ensure_ascii=False, indent=1)
     (out / "settings.json").write_text(text + "\n", encoding="utf-8")
-    return {name: len(examples) for name, examples in work.items()}
+    return {**{name: len(examples) for name, examples in work.items()}, "rounding": lost}
 
 
 def ask(

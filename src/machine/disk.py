@@ -19,10 +19,8 @@ class Disk:
     """A merge by difference: the tensors that differ; the others are shared with the base."""
 
 
-def disk(model: Model, training: Training, merged_element: int = 4) -> Disk:
-    """Bytes on disk.
-
-    merged_element: bytes of an element of a merge's result. A checkpoint holds what is trained and all shares of the
+def disk(model: Model, training: Training) -> Disk:
+    """Bytes on disk. A merge is kept in float32. A checkpoint holds what is trained and all shares of the
     optimizer's states; with ZeRO-3 the former is only in the latter.
     """
     e = training.element
@@ -32,5 +30,5 @@ def disk(model: Model, training: Training, merged_element: int = 4) -> Disk:
         checkpoint=weights * e + states,
         artifact=(model.trainable - model.lora_trained + model.lora) * e,
         model=model.total * e,
-        merged=model.changed * merged_element,
+        merged=model.changed * 4,
     )

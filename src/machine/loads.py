@@ -17,7 +17,6 @@ from src.machine.memory import GIB, OVERHEAD, WHISPER
 from src.machine.parameters import Model
 from src.machine.requirements import SPEECH_ELEMENT, count, on_published_models, rows_by_step
 from src.machine.settings import Gpu
-from src.machine.training import ELEMENT
 from src.model.settings import Adapter
 from src.speech.published_settings import XLSR2_1B, EncoderSettings
 from src.steps.harness import Harness
@@ -62,8 +61,10 @@ def loads(plan: Plan, launcher_gpu: Mapping[str, Any] | None = None) -> list[Loa
     for step, base, cached, settings in on_published_models(plan, Harness):
         model = count(base, typed(Adapter, settings["train"]["adapter"], "train.adapter"))
         size = step.options.batch_size
-        weights, working = model.total * ELEMENT["bf16"], _harness(model, size)
-        lighter = ("evaluate.lm_eval.batch_size=1", weights + _harness(model, 1) + OVERHEAD) if size > 1 else None
+        element = 4 if step.dtype == "float32" else 2
+        weights, working = model.total * element, _harness(model, size, element)
+        least = weights + _harness(model, 1, element) + OVERHEAD
+        lighter = ("evaluate.lm_eval.batch_size=1", least) if size > 1 else None
         found.append(Load(step, cached, Gpu.of(launcher_gpu, settings["gpu"]), weights, working, lighter))
     rows = rows_by_step(plan)
     for name, entry in plan.entries.items():
@@ -91,10 +92,13 @@ def refusal(found: Iterable[Load]) -> str | None:
     return f"{line}; no setting brings it below: larger GPUs, or a smaller model"
 
 
-def _harness(model: Model, batch: int) -> int:
-    """Bytes of a batch: keys and values, and logits of all tokens of its prompts, with their logarithms in float32."""
-    cache = batch * (HARNESS_PROMPT + HARNESS_ANSWER) * model.layers * 2 * model.keys * ELEMENT["bf16"]
-    return cache + batch * HARNESS_PROMPT * model.vocabulary * (ELEMENT["bf16"] + 4)
+def _harness(model: Model, batch: int, element: int) -> int:
+    """Bytes of a batch: keys and values, and logits of all tokens of its prompts, with their logarithms in float32.
+
+    element: bytes of an element of the model.
+    """
+    cache = batch * (HARNESS_PROMPT + HARNESS_ANSWER) * model.layers * 2 * model.keys * element
+    return cache + batch * HARNESS_PROMPT * model.vocabulary * (element + 4)
 
 
 def _utterances(step: Utterances, cached: bool, gpu: Gpu) -> Load:

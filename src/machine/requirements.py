@@ -22,7 +22,7 @@ from src.machine.memory import WHISPER, Answering, Memory
 from src.machine.parameters import Model, describe
 from src.machine.settings import Expected, Gpu
 from src.machine.sizes import Size, loss_shares, sets
-from src.machine.training import ELEMENT, Training, training
+from src.machine.training import Training, training
 from src.model.settings import Adapter
 from src.stages import TEXT
 from src.steps.backbone import Backbone
@@ -61,8 +61,8 @@ class Requirement:
 
     @property
     def disk(self) -> Disk:
-        """Bytes on disk. A merge is taken to be in the type that is trained in."""
-        return disk(self.model, self.training, self.training.element)
+        """Bytes on disk."""
+        return disk(self.model, self.training)
 
     @property
     def examples(self) -> int | None:
@@ -150,6 +150,8 @@ class Answers:
     longest: tuple[int, ...]
     """Tokens of the longest answer to each task."""
     batch_tokens: int
+    element: int
+    """Bytes of an element of the model, as `evaluate.dtype` has it."""
     recognizer: str | None
     """The published model that hears spoken answers. None: nothing is heard, or by a recognizer that is fitted here."""
     dtype: str
@@ -159,7 +161,7 @@ class Answers:
     def memory(self) -> Answering:
         """Bytes on its GPU, without a recognizer whose size is not known."""
         heard = WHISPER.get(self.recognizer or "", 0) * SPEECH_ELEMENT[self.dtype]
-        return memory.answering(self.model, self.batch_tokens, min(self.longest), heard, ELEMENT["bf16"])
+        return memory.answering(self.model, self.batch_tokens, min(self.longest), heard, self.element)
 
     @property
     def known(self) -> bool:
@@ -218,6 +220,7 @@ def answers(plan: Plan, launcher_gpu: Mapping[str, Any] | None = None) -> list[A
                 gpu=Gpu.of(launcher_gpu, settings["gpu"]),
                 longest=tuple(step.config.max_new_tokens.values()),
                 batch_tokens=step.config.batch_tokens,
+                element=4 if step.config.dtype == "float32" else 2,
                 recognizer=whisper.model if whisper else None,
                 dtype=whisper.dtype if whisper else "float32",
             )

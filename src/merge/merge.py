@@ -18,16 +18,15 @@ from src.merge.methods import check
 if TYPE_CHECKING:
     from src.grid.context import Context
 
-def recipe(config: Mapping[str, Any], paths: Mapping[str, str], out_dtype: str | None = None) -> dict[str, Any]:
+
+def recipe(config: Mapping[str, Any], paths: Mapping[str, str]) -> dict[str, Any]:
     """mergekit's own configuration of a merge.
 
     config: "method", "parameters" (of the merge), "models" (role -> parameters of that model, in the order of merging),
     "base_model" (a role or None), "dtype" (of the arithmetic).
-    paths: role -> path of the model folder as mergekit shall see it. out_dtype: of the result, if another.
+    paths: role -> path of the model folder as mergekit shall see it.
     """
     result: dict[str, Any] = {"merge_method": config["method"], "dtype": config["dtype"]}
-    if out_dtype not in (None, config["dtype"]):
-        result["out_dtype"] = out_dtype
     if config["base_model"] is not None:
         result["base_model"] = paths[config["base_model"]]
     if config["parameters"]:
@@ -44,9 +43,10 @@ def merge(
 ) -> dict[str, Any]:
     """Merge the base and trained stages (role -> artifact) into `out/merged`; keep the recipe as `out/mergekit.yaml`.
 
-    config as in `recipe`. seed fixes the masks of the random methods (DARE, DELLA). The result is in the base's own
-    type. Models are written to `context.work` meanwhile: what differs between them or, where that is every tensor
-    (`difference.scales`), the whole of each.
+    config as in `recipe`. seed fixes the masks of the random methods (DARE, DELLA). The result is in the type of the
+    arithmetic: in a base's bfloat16 it would lose more than some strategies differ by. Models are written to
+    `context.work` meanwhile: what differs between them or, where that is every tensor (`difference.scales`), the whole
+    of each.
     Raises ValueError where the method does not take such a configuration.
     """
     import torch
@@ -54,7 +54,7 @@ def merge(
     from src.model import difference
     from src.model.checkpoint import Checkpoint
 
-    check(config)
+    config = check(config)
     roles = dict.fromkeys([*config["models"], *([config["base_model"]] if config["base_model"] is not None else [])])
     for role in roles:
         if role != "base" and role not in stages:
@@ -64,8 +64,7 @@ def merge(
         raise ValueError("merge.models: at least one stage must be among them")
     checkpoint = Checkpoint(base / difference.MODEL)
     names = {name for stage in stages.values() for name in difference.changed_keys(base, stage)}
-    out_dtype = str(checkpoint.tensor(min(checkpoint.files)).dtype).removeprefix("torch.")
-    kept = recipe(config, {role: role for role in roles}, out_dtype)
+    kept = recipe(config, {role: role for role in roles})
     (out / "mergekit.yaml").write_text(yaml.safe_dump(kept, sort_keys=False))
     if whole := difference.scales(kept):
         names = set(checkpoint.files)
@@ -82,7 +81,7 @@ def merge(
                 difference.write(base, stage, scratch / role, names)
             paths[role] = str((scratch / role).resolve())
         difference.merge(
-            recipe(config, paths, out_dtype), base, names, out / difference.MERGED, seed,
+            recipe(config, paths), base, names, out / difference.MERGED, seed,
             progress=lambda done: context.report(done=done, total=len(names)),
         )  # fmt: skip
     finally:

@@ -3,12 +3,14 @@
 `tests/merge/test_methods.py` holds this table against mergekit's own registry.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import product
 from typing import Any, Literal
 
 from src.checks import require
 from src.grid.errors import ConfigError
+from src.merge import parameters
 
 
 @dataclass(frozen=True)
@@ -93,13 +95,15 @@ class Merging:
         if self.method in METHODS and self.method != "passthrough":
             require(len(self.roles) >= 2, "models", list(self.models), f"at least two models for {self.method}")
         try:
-            check(asdict(self))
+            typed = check(asdict(self))
         except ValueError as error:
             raise ConfigError(str(error)) from None
+        for name in ("models", "parameters"):
+            object.__setattr__(self, name, typed[name])
 
 
-def check(config: Mapping[str, Any]) -> None:
-    """Hold a merge's config against its method.
+def check(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Hold a merge's config against its method; the config with its parameters typed as mergekit types them.
 
     Raises ValueError, one line that names the setting at fault, where mergekit would stop later or, for a misspelt
     parameter, would ignore it.
@@ -116,30 +120,52 @@ def check(config: Mapping[str, Any]) -> None:
     if method.others is not None:
         _count(name, "besides the base model", besides, *method.others)
     known = method.shared + method.per_model
-    for key in config["parameters"]:
-        if key not in known:
-            raise ValueError(f"merge.parameters.{key}: {name} has no such parameter; {_listing(known)}")
-    for role, parameters in models.items():
-        for key in parameters:
-            if key not in method.per_model:
-                raise ValueError(
-                    f"merge.models.{role}.{key}: {name} has no such parameter of a model; {_listing(method.per_model)}"
-                )
-        for key, value in parameters.items():
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if key in ("weight", "density") and not number:
-                raise ValueError(f"merge.models.{role}.{key} is {value!r}; it must be a number")
-            if key == "density" and not 0 < value <= 1:
-                raise ValueError(f"merge.models.{role}.density is {value}; it must be above 0 and at most 1")
+    shared = _read("merge.parameters", config["parameters"], known, f"{name} has no such parameter")
+    unknown = f"{name} has no such parameter of a model"
+    own = {role: _read(f"merge.models.{role}", given, method.per_model, unknown) for role, given in models.items()}
     for key in method.required:
-        if key in config["parameters"]:
-            continue
         if key in method.shared:
-            raise ValueError(f"merge.parameters.{key} is not set; {name} needs it")
-        weighted = models if base is None else {base: {}, **models}
-        for role, parameters in weighted.items():
-            if key not in parameters and (role != base or method.base == "ignored"):
-                raise ValueError(f"merge.models.{role}.{key} is not set; {name} needs it for every model")
+            _settled(f"merge.parameters.{key}", [shared.get(key)], f"{name} needs it")
+            continue
+        for role in dict.fromkeys([*([base] if base is not None else []), *own]):
+            if role != base or method.base == "ignored":
+                given = [own.get(role, {}).get(key), shared.get(key)]
+                _settled(f"merge.models.{role}.{key}", given, f"{name} needs it for every model")
+    _check_sums(name, shared, own)
+    return {**config, "parameters": shared, "models": own}
+
+
+def _check_sums(name: str, shared: Mapping[str, Any], own: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse parameters that are right one by one, and together are not."""
+    given = lambda key, default: [model.get(key, shared.get(key, default)) for model in own.values()]  # noqa: E731
+    weights = given("weight", None)
+    normalized = {"linear": "normalize", "multislerp": "normalize_weights"}.get(name)
+    divides = normalized is not None and shared.get(normalized, True) is True
+    if divides and all(isinstance(weight, float) for weight in weights) and abs(sum(weights)) < 1e-8:
+        raise ValueError(f"merge.models: the weights sum to 0, and {name} divides by that sum; see {normalized}")
+    if name not in ("della", "della_linear"):
+        return
+    for role, density, epsilon in zip(own, given("density", 1.0), given("epsilon", 0.15), strict=True):
+        for d, e in product(parameters.values(density), parameters.values(epsilon)):
+            if d < 1 and not e < d < 1 - e:
+                right = f"{name} takes a density above epsilon={e:g} and below {1 - e:g}, or 1"
+                raise ValueError(f"merge.models.{role}.density is {d:g}; {right}")
+
+
+def _settled(where: str, given: Sequence[Any], needed: str) -> None:
+    """Require a value for every tensor. given: what is written, the model's own before the merge's."""
+    found = [value for value in given if value is not None]
+    if not found:
+        raise ValueError(f"{where} is not set; {needed}")
+    if not any(parameters.covers(value) for value in found):
+        raise ValueError(f"{where} has a value for filtered tensors alone; add {{value: ..}} for the others")
+
+
+def _read(where: str, given: Mapping[str, Any], known: tuple[str, ...], unknown: str) -> dict[str, Any]:
+    for key in given:
+        if key not in known:
+            raise ValueError(f"{where}.{key}: {unknown}; {_listing(known)}")
+    return {key: parameters.read(key, value, f"{where}.{key}") for key, value in given.items()}
 
 
 def _listing(names: tuple[str, ...]) -> str:

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from src.checks import require
+from src.model.checkpoint import require_finite
 from src.model.settings import Adapter
 
 ADAPTER, FULL = "adapter", "full.safetensors"
@@ -100,6 +101,7 @@ def save(peft: PeftModel, out: Path, previous: Path | None = None) -> None:
     """Write `adapter/` (PEFT's format, LoRA alone) and `full.safetensors` (base names; empty with LoRA alone).
 
     previous: the stage before. What this stage has not trained further, of full modules and of LoRA, is kept from it.
+    Raises ValueError where what was trained is not finite.
     """
     full = {} if previous is None else load_file(previous / FULL)
     full |= {
@@ -107,16 +109,18 @@ def save(peft: PeftModel, out: Path, previous: Path | None = None) -> None:
         for name, parameter in peft.named_parameters()
         if parameter.requires_grad and "lora_" not in name
     }
-    save_file(full, out / FULL, metadata={"format": "pt"})
-    config: Any = peft.peft_config["default"]
-    config.base_model_name_or_path = None  # a path of this machine, else
-    config.inference_mode = True
     lora = {} if previous is None else load_file(previous / ADAPTER / LORA)
     lora |= {
         name.replace(".default", ""): parameter.detach().contiguous()
         for name, parameter in peft.named_parameters()
         if parameter.requires_grad and "lora_" in name
     }
+    for name, tensor in {**full, **lora}.items():
+        require_finite(name, tensor, "the training")
+    save_file(full, out / FULL, metadata={"format": "pt"})
+    config: Any = peft.peft_config["default"]
+    config.base_model_name_or_path = None  # a path of this machine, else
+    config.inference_mode = True
     (out / ADAPTER).mkdir(exist_ok=True)
     save_file(lora, out / ADAPTER / LORA, metadata={"format": "pt"})
     # PEFT keeps its target modules as a set: written sorted, so that the same adapter has the same bytes

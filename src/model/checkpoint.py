@@ -182,6 +182,12 @@ def replace(
     writer.finish()
 
 
+def require_finite(name: str, tensor: torch.Tensor, maker: str) -> None:
+    """Raise ValueError where a tensor has a value that is no finite number. maker: what made it, for the message."""
+    if wrong := int((~tensor.isfinite()).sum()):
+        raise ValueError(f"{maker} left {wrong} of {tensor.numel()} numbers in {name} that are not finite")
+
+
 def copy_settings(folder: Path, out: Path) -> None:
     """Copy configuration, tokenizer and chat template."""
     out.mkdir(parents=True, exist_ok=True)

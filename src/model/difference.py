@@ -28,7 +28,7 @@ import torch
 from safetensors import safe_open
 
 from src.model.adapter import ADAPTER, FULL, LORA, PREFIX, SETTINGS
-from src.model.checkpoint import SHARD_BYTES, Checkpoint, Writer, copy_settings, replace
+from src.model.checkpoint import SHARD_BYTES, Checkpoint, Writer, copy_settings, replace, require_finite
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -89,19 +89,18 @@ def changed_tensors(base: Path, artifact: Path) -> Iterator[tuple[str, torch.Ten
             yield name, tensor
 
 
-def load(base: Path, artifact: Path, dtype: torch.dtype | None = None) -> "PreTrainedModel":
+def load(base: Path, artifact: Path, dtype: torch.dtype = torch.float32) -> "PreTrainedModel":
     """The model of an artifact, in memory alone; nothing is written.
 
-    dtype: of the model; None is the base's own. The changed tensors go through the base's own types first, so that
-    the bits are those of `from_pretrained` on what `materialize` writes.
+    dtype: of the model, in which it computes too. The changed tensors are rounded to it once, from float32, and never
+    to the base's own type.
     """
     from transformers import AutoModelForCausalLM
 
-    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(base / MODEL, dtype=dtype or "auto")
-    checkpoint = Checkpoint(base / MODEL)
+    model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(base / MODEL, dtype=dtype)
     with torch.no_grad():
         for name, tensor in changed_tensors(base, artifact):
-            model.get_parameter(name).copy_(tensor.to(checkpoint.tensor(name).dtype))
+            model.get_parameter(name).copy_(tensor)
     return model
 
 
@@ -150,9 +149,10 @@ def scales(recipe: Mapping[str, Any]) -> bool:
     if method == "passthrough":
         return given("scale")[0] not in (None, 1)
     if method == "linear":
-        summed = not parameters.get("normalize", True)
+        summed = parameters.get("normalize", True) is not True
     else:
-        summed = method == "multislerp" and "base_model" not in recipe and not parameters.get("normalize_weights", True)
+        normalized = parameters.get("normalize_weights", True) is True
+        summed = method == "multislerp" and "base_model" not in recipe and not normalized
     weights = given("weight")
     constant = all(isinstance(weight, int | float) for weight in weights)
     return summed and not (constant and math.isclose(sum(weights), 1, abs_tol=1e-6))
@@ -227,6 +227,7 @@ def _merged(tasks: Sequence[Any], names: set[str], base: Path) -> Iterator[tuple
     for task in tasks:
         if task.tensor_name in names:
             ((_, tensor),) = Executor([task.tensor_task]).run(quiet=True)
+            require_finite(task.tensor_name, tensor, f"the merge ({task.tensor_task.method_name})")
             yield task.tensor_name, tensor.to(dtype_from_name(task.dtype) or tensor.dtype)
         else:
             _skip(task.tensor_task, math.prod(shapes[task.tensor_name]))

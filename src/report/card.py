@@ -58,8 +58,8 @@ def on_hub(base: str) -> bool:
     return REPOSITORY.fullmatch(base) is not None and not Path(base).is_dir()
 
 
-def render(line: Line, row: Row, store: Store, folder: Path) -> str:
-    """The card of a complete row, whose tokenizer is in `folder`."""
+def render(line: Line, row: Row, store: Store, folder: Path, lost: str = "") -> str:
+    """The card of a complete row, whose tokenizer is in `folder`. lost: what rounding has cost its weights."""
     responses = row.evaluate.inputs["responses"]
     assert isinstance(responses, Generate)
     longest = responses.config.max_new_tokens["t2t"]
@@ -78,7 +78,7 @@ def render(line: Line, row: Row, store: Store, folder: Path) -> str:
 A language model made with Palimpsest, which measures what a text model forgets while it learns to listen and to speak,
 and compares what helps against it.
 
-{history(row)}
+{history(row)}{lost and f" {lost}"}
 
 ## Use
 

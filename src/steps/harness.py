@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from src.evaluate.asking import Dtype
 from src.evaluate.settings import HarnessOptions
 from src.evaluate.task_files import TaskFiles
 from src.grid.step import Inputs, Step
@@ -25,6 +26,8 @@ class Harness(Step):
     found: TaskFiles
     """The task itself, as it was when the grid was planned."""
     options: HarnessOptions
+    dtype: Dtype = "float32"
+    """Of the model's weights and arithmetic."""
     model: Step
     base: Step
 
@@ -36,4 +39,4 @@ class Harness(Step):
         from src.evaluate import harness
 
         model, base = inputs[self.model], inputs[self.base]
-        return harness.score(self.task, self.found, self.options, model, base, out, context)
+        return harness.score(self.task, self.found, self.options, self.dtype, model, base, out, context)

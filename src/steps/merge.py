@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Merge(Step):
     """Merge models by mergekit, with roles in place of paths: `base`, and the names of stages."""
 
-    version = 2
+    version = 3
     needs = (*MODEL, "mergekit.merge")
 
     method: str
@@ -30,7 +30,7 @@ class Merge(Step):
     seed: int = 0
     """For the masks of random methods."""
     dtype: str = "float32"
-    """Type of the arithmetic."""
+    """Type of the arithmetic and of the result."""
     base: Step
     stages: Mapping[str, Train | Discount]
 

@@ -76,7 +76,7 @@ def test_answers_in_the_chat_format_and_their_score(tasks: Path, scored: Any) ->
     }  # fmt: skip
     asked = {"num_fewshot": None, "limit": None, "batch_size": 3, "apply_chat_template": True}
     told = {"n-shot": {"facts": 0}, "versions": {"facts": 3}}
-    assert found.settings == {"task": "facts", **asked, "seeds": harness.SEEDS, **told}
+    assert found.settings == {"task": "facts", **asked, "dtype": "float32", "seeds": harness.SEEDS, **told}
     assert found.reports[-1] == {"done": 4}
 
 

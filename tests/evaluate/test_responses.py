@@ -40,7 +40,9 @@ def run(config: dict[str, Any], artifacts: dict[str, Path], out: Path, context: 
 @pytest.fixture
 def result(artifacts, speech, context, tmp_path) -> Path:
     summary = run(CONFIG, artifacts, tmp_path, context)
+    lost = summary.pop("rounding")
     assert summary == {"t2t": 4, "ifeval": 3, "sqa": 4, "asr": 2, "tts": 2}
+    assert 0 <= lost["kl"] < 1e-9 and lost["tokens"] > 50 and lost["dtype"] == "float32"
     return tmp_path
 
 
@@ -125,7 +127,7 @@ def test_text_tasks_need_no_speech(artifacts, context, tmp_path):
     assert run({**config, "tasks": ["t2t", "ifeval"]}, inputs, tmp_path, context) == {"t2t": 4, "ifeval": 3}
     assert not (tmp_path / "audio").exists()
     assert list(json.loads((tmp_path / "settings.json").read_text())) == [
-        "tasks", "max_new_tokens", "decoding", "batch_tokens", "instruction"
+        "tasks", "max_new_tokens", "decoding", "batch_tokens", "dtype", "instruction"
     ]  # fmt: skip
 
 

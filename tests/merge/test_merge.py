@@ -46,6 +46,10 @@ CONFIGS = {
     "slerp": {**ALIKE, "method": "slerp", "models": {"sqa": {}}, "base_model": "base", "parameters": {"t": [0.2, 0.9]}},
     "karcher": {**ALIKE, "method": "karcher"},
     "model_stock": {**ALIKE, "method": "model_stock", "base_model": "base"},
+    "by layer and name": {
+        **deltas("ties", None, normalize=True, density=[{"filter": "v_proj", "value": 0.3}, {"value": [0.5, "0.9"]}]),
+        "models": {"asr": {"weight": [0.1, 0.6]}, "sqa": {"weight": [{"filter": "q_proj", "value": 1}, {"value": 2}]}},
+    },
     "summed": {**LINEAR, "models": SUMMED, "parameters": {"normalize": False}},
     "scaled": {**ALIKE, "method": "passthrough", "models": {"sqa": {"scale": 0.5}}},
 }
@@ -170,15 +174,24 @@ def test_models_are_named_by_their_roles(store, inputs, context):
     assert recipe["models"][2]["parameters"] == {"weight": 0.9, "density": 0.9}
 
 
-def test_the_result_has_the_base_s_type(store, inputs, context, tmp_path):
+def test_the_result_is_in_float32_whatever_the_base_s_type(store, inputs, context, tmp_path):
     base = tmp_path / "base"
     shutil.copytree(inputs["base"] / "model", base / "model")
     AutoModelForCausalLM.from_pretrained(base / "model", dtype=torch.bfloat16).save_pretrained(base / "model")
     for name in ("ties", "summed"):
         out = merge(store, CONFIGS[name], inputs | {"base": base}, context, f"merge-bfloat16-{name}")
         recipe = yaml.safe_load((out / "mergekit.yaml").read_text())
-        assert (recipe["dtype"], recipe["out_dtype"]) == ("float32", "bfloat16")
-        assert {tensor.dtype for tensor in tensors(out / "merged").values()} == {torch.bfloat16}
+        assert recipe["dtype"] == "float32" and "out_dtype" not in recipe
+        assert {tensor.dtype for tensor in tensors(out / "merged").values()} == {torch.float32}
+
+
+def test_a_merge_that_is_not_finite_names_the_tensor(store, inputs, context):
+    """Weights that sum to zero in the last layer alone, which no plan can know."""
+    config = {**LINEAR, "models": {"asr": {"weight": 1}, "sqa": {"weight": [1, -1]}}}
+    message = r"the merge \(linear\) left \d+ of \d+ numbers in lm_head\.weight that are not finite"
+    with pytest.raises(ValueError, match=message):
+        merge(store, config, inputs, context, "merge-broken")
+    assert not list(context.work.iterdir())
 
 
 def test_what_was_written_to_be_merged_is_gone_when_mergekit_fails_too(store, inputs, context, monkeypatch):

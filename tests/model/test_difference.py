@@ -110,22 +110,20 @@ KINDS = ("base", "sqa", "discounted", "merged")
 @pytest.fixture(scope="module", params=[("llama", torch.float32), ("llama", torch.bfloat16), ("qwen2", torch.bfloat16)])
 def several(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Stores of two types, of which the last one's embeddings are its head, with a merge."""
-    kind, dtype = request.param
-    folder = make_store(tmp_path_factory.mktemp("several"), kind, dtype)
-    type_name = str(dtype).removeprefix("torch.")
-    merge_parts(folder, CONFIGS["linear"], folder / "parts", out_dtype=type_name).rename(folder / "merged")
+    folder = make_store(tmp_path_factory.mktemp("several"), *request.param)
+    merge_parts(folder, CONFIGS["linear"], folder / "parts").rename(folder / "merged")
     return folder
 
 
-@pytest.mark.parametrize("dtype", [None, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("name", KINDS)
-def test_loaded_is_the_materialized_model_to_the_bit(
-    name: str, dtype: torch.dtype | None, several: Path, tmp_path: Path
+def test_loaded_is_the_model_of_float32_tensors_rounded_once(
+    name: str, dtype: torch.dtype, several: Path, tmp_path: Path
 ) -> None:
     files = {file: file.read_bytes() for file in several.rglob("*") if file.is_file()}
     model = difference.load(several / "base", several / name, dtype)
-    difference.materialize(several / "base", several / name, tmp_path / "model")
-    expected: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=dtype or "auto")
+    difference.materialize(several / "base", several / name, tmp_path / "model", torch.float32)
+    expected: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=dtype)
     assert model.dtype == expected.dtype and not model.training
     loaded, whole = model.state_dict(), expected.state_dict()
     assert loaded.keys() == whole.keys()
@@ -278,7 +276,7 @@ def whole(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def merge_parts(
-    store: Path, settings: dict[str, Any], folder: Path, seed: int = SEED, out_dtype: str | None = None
+    store: Path, settings: dict[str, Any], folder: Path, seed: int = SEED
 ) -> Path:  # fmt: skip
     """The same merge from the stages' differences, as an artifact."""
     base, stages = store / "base", {role: store / role for role in settings["models"] if role != "base"}
@@ -287,7 +285,7 @@ def merge_parts(
     for role, stage in stages.items():
         difference.write(base, stage, folder / role, names)
         paths[role] = str(folder / role)
-    difference.merge(recipe(settings, paths, out_dtype), base, names, folder / "artifact" / "merged", seed)
+    difference.merge(recipe(settings, paths), base, names, folder / "artifact" / "merged", seed)
     return folder / "artifact"
 
 
@@ -360,13 +358,14 @@ def test_mergekit_reads_no_other_tensor(store: Path, tmp_path: Path, monkeypatch
     assert set(read) == CHANGED
 
 
-def test_out_dtype_and_a_bfloat16_base(tmp_path: Path) -> None:
-    """Arithmetic in float32, the result in the base's own type: one type throughout, as mergekit gives it."""
+def test_a_merge_on_a_bfloat16_base_is_rounded_where_it_is_exported_alone(tmp_path: Path) -> None:
+    """The result is in float32; a whole model of it has the base's own type throughout, as mergekit gives it."""
     store = make_store(tmp_path / "store", "qwen2", torch.bfloat16)
     settings = CONFIGS["dare_ties"]
     paths = {"base": str(store / "base" / "model")} | {role: str(store / f"whole-{role}") for role in STAGES}
-    theirs = whole_merge(recipe(settings, paths, "bfloat16"), tmp_path / "whole")
-    artifact = merge_parts(store, settings, tmp_path / "ours", out_dtype="bfloat16")
+    theirs = whole_merge(recipe(settings, paths) | {"out_dtype": "bfloat16"}, tmp_path / "whole")
+    artifact = merge_parts(store, settings, tmp_path / "ours")
+    assert {tensor.dtype for tensor in load_all(artifact / "merged").values()} == {torch.float32}
     difference.materialize(store / "base", artifact, tmp_path / "model")
     ours = load_all(tmp_path / "model")
     assert ours.keys() == theirs.keys() and {tensor.dtype for tensor in ours.values()} == {torch.bfloat16}
@@ -397,6 +396,7 @@ def test_stages_that_trained_different_modules(store: Path, tmp_path: Path) -> N
         (CONFIGS["linear"] | {"parameters": {"normalize": False}}, False),  # they sum to one
         (config("linear", None, TWO), False),
         (config("linear", None, TWO, normalize=False), True),
+        (config("linear", None, TWO, normalize=[True, False]), True),  # by layer
         (config("passthrough", None, ONE, scale=0.5), True),
         (config("multislerp", None, TWO, normalize_weights=False), True),
         (config("multislerp", "base", TWO, normalize_weights=False), False),
