@@ -17,7 +17,7 @@ class Generate(Step):
     """Ask a model the tasks, and keep its responses (docs/artifacts.md describes the files)."""
 
     version = 3
-    needs = ("torch", "transformers", "transformers.models.llama.modeling_llama", "jiwer")
+    needs = ("torch", "transformers", "transformers.models.llama.modeling_llama", "peft", "jiwer")
     gpu = True
 
     tasks: tuple[str, ...]

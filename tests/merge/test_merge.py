@@ -47,7 +47,8 @@ CONFIGS = {
     "karcher": {**ALIKE, "method": "karcher"},
     "model_stock": {**ALIKE, "method": "model_stock", "base_model": "base"},
     "by layer and name": {
-        **deltas("ties", None, normalize=True, density=[{"filter": "v_proj", "value": 0.3}, {"value": [0.5, "0.9"]}]),
+        **deltas("ties", None),
+        "parameters": {"normalize": True, "density": [{"filter": "v_proj", "value": 0.3}, {"value": [0.5, "0.9"]}]},
         "models": {"asr": {"weight": [0.1, 0.6]}, "sqa": {"weight": [{"filter": "q_proj", "value": 1}, {"value": 2}]}},
     },
     "summed": {**LINEAR, "models": SUMMED, "parameters": {"normalize": False}},
