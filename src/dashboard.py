@@ -13,8 +13,7 @@ from collections.abc import Sequence
 
 from hydra.errors import CompactHydraException
 
-from launchers.states import find_grid
-from src.grid.arguments import grid_parser
+from src.grid.arguments import find_grid, grid_parser
 from src.grid.errors import ConfigError
 from src.grid.files import write_whole
 from src.grid.plan import Plan

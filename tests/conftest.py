@@ -140,13 +140,16 @@ TINY_OPTIMIZATION: dict[str, Any] = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest, so that no process of the tests is left alone with one at the end."""
+    """Files that take longest begin, so that no process of the tests is left alone with one at the end. A process gets
+    whole files, and one of them all that need a cluster: there is one cluster at a time."""
 
-    def marked(item: pytest.Item, marker: str) -> bool:
-        return item.get_closest_marker(marker) is not None
+    def files(marker: str) -> set[Path]:
+        return {item.path for item in items if item.get_closest_marker(marker)}
 
-    slow = {marker: {item.path for item in items if marked(item, marker)} for marker in ("slurm", "integration")}
-    items.sort(key=lambda item: (item.path not in slow["slurm"], item.path not in slow["integration"]))
+    slurm, integration = files("slurm"), files("integration")
+    items.sort(key=lambda item: (item.path not in slurm, item.path not in integration))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("slurm" if item.path in slurm else str(item.path)))
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ def gpus(
     if refused:
         told.append(no("the plan does not fit the GPU that is named", refused))
     elif (needed or asked or others) and named.memory_gb is not None:
-        most = _most(needed, asked, others)
+        most = _most([*needed, *asked, *others])
         told.append(ok(f"the plan fits {named.name or 'the GPU'}: {most:.1f} of {named.memory_gb:g} GiB"))
     if elsewhere:
         return [*told, note("the GPUs of the cluster's nodes cannot be looked at from here")]
@@ -40,14 +40,14 @@ def gpus(
         told.append(no(f"{many} for train.ranks={ranks}; there are {len(devices)}",
                        "run it on a machine that has, or hand it to a cluster that has (another hydra/launcher)" + (
                            "" if ranks == 1 else ", or set train.ranks")))  # fmt: skip
-    missing = ([each for each in group if not each.cached] for group in (needed, asked, others))
-    return told + _each(devices[:ranks], cell, _most(*missing))
+    every: list[Requirement | Answers | Load] = [*needed, *asked, *others]
+    missing = [each for each in every if not each.cached]
+    return told + _each(devices[:ranks], cell, _most(missing))
 
 
-def _most(needed: Sequence[Requirement], asked: Sequence[Answers], others: Sequence[Load]) -> float:
+def _most(needs: Sequence[Requirement | Answers | Load]) -> float:
     """GiB of the largest."""
-    totals = [each.memory.total for each in (*needed, *asked)] + [each.total for each in others]
-    return max(totals, default=0) / GIB
+    return max((each.total if isinstance(each, Load) else each.memory.total for each in needs), default=0) / GIB
 
 
 def _seen(devices: Sequence[Device]) -> Finding:

@@ -13,6 +13,7 @@ from src.report.compare import SUPERSCRIPTS
 from src.report.notes import notes
 from src.report.ranking import best, block
 
+SIGNS: dict[int, str] = {ord("±"): r"$\pm$", ord("≥"): r"$\geq$", ord("≤"): r"$\leq$"}
 PANEL, PLAIN_PANEL = 9, 14
 """Most columns of a panel, with and without spread: what a line holds without shrinking below a readable size."""
 
@@ -82,5 +83,5 @@ def _cell(row: Mapping[str, Any], key: str, sign: str, bold: bool) -> str:
     whole, score = cell(row, key, sign), cell(row, key, "")
     mean = rf"\textbf{{{score}}}" if bold else score.translate(ESCAPED)
     spread = whole.removeprefix(score)
-    told = rf"{{\scriptsize {spread}}}".translate(str.maketrans({"±": r"$\pm$", "≥": r"$\geq$", "≤": r"$\leq$"}))
+    told = rf"{{\scriptsize {spread}}}".translate(SIGNS)
     return mean + (told if spread else "") + letters(row, key).translate(SUPERSCRIPTS).translate(ESCAPED)

@@ -78,8 +78,8 @@ def scores(pair: Pair, store: Store) -> list[Compared]:
     for seed in (seed for seed in seeds[0] if seed in seeds[1]):
         one, two = seeds[0][seed], seeds[1][seed]
         keys = [key for key in one if key in two and marks.sizes(one[key]) == marks.sizes(two[key])]
-        for own, scored in zip(shared, (one, two), strict=True):
-            own[seed] = {key: scored[key] for key in keys}
+        for common, scored in zip(shared, (one, two), strict=True):
+            common[seed] = {key: scored[key] for key in keys}
     tests = compare({"first": shared[0], "second": shared[1]}, "first", marks.LEVEL)["second"]
     named = dict.fromkeys(key for own in told for key in own)
     return [

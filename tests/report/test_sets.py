@@ -39,9 +39,9 @@ def test_titles_stand_in_every_form(own: FakeGrid) -> None:
     (row, *_) = csv.DictReader(io.StringIO((own.grid / "table.csv").read_text()))
     assert (row["qa/mine/t2t/title"], row["qa/second/s2s/title"]) == (f"{TITLE} T2T", "Second set S2S")
     scores = {"qa/mine/t2t": {"value": 0.5, "n": 4, "standard_error": 0.25}}
-    named = titles(own.rows)
-    assert f"| {markdown.escape(TITLE)} T2T | 50.0 | 25.0 | 4 |" in card.tables(scores, named)
-    (entry,) = card.model_index(scores, "laptop", named)
+    called = titles(own.rows)
+    assert f"| {markdown.escape(TITLE)} T2T | 50.0 | 25.0 | 4 |" in card.tables(scores, called)
+    (entry,) = card.model_index(scores, "laptop", called)
     assert entry["dataset"] == {"type": "mine", "name": TITLE, "config": "laptop"}
 
 

@@ -39,8 +39,8 @@ def test_a_chain_of_any_stages_is_told_as_it_is(fake: FakeGrid, chain: tuple[str
     titles = [stages.title(stage) for stage in chain]
     told = json.loads((fake.grid / "table.json").read_text())
     assert figure.chains(told)[0][0] == ["original", *chain]
-    lines = [row for row in page.rows if row[0] == "No mitigation" and len(row) == 10]
-    assert [row[1] for row in lines] == titles  # after each, 8 measures
+    told_rows = [row for row in page.rows if row[0] == "No mitigation" and len(row) == 10]
+    assert [row[1] for row in told_rows] == titles  # after each, 8 measures
     assert f"No mitigation, after {stages.listed(titles)}: written questions" in page.text
 
 

@@ -3,6 +3,7 @@ import json
 from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -77,14 +78,14 @@ def drawn(rows: list[dict]) -> Figure:
 def crowd(count: int, seed: int) -> list[dict]:
     """Rows as a grid has them: half of them close together below, half above, some at the very same spot."""
     random = np.random.default_rng(seed)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for number in range(1, count):
         replay = number > count // 2
         middle = np.array([0.5, 0.65, 0.78] if replay else [0.17, 0.13, 0.03])
         values = np.clip(np.round(middle + random.normal(0, 0.03, 3), 2), 0, 1)
         about = {"strategy": f"s{number}", "replay": replay, "merge": f"m{number % 6}", "alpha": 16, "method": "none"}
         label = f"Merge (Method {number % 6}) {number // 6}"
-        named = dict(zip(("s2t", "t2t", "ifeval"), values, strict=True))
+        named: dict[str, float] = dict(zip(("s2t", "t2t", "ifeval"), values, strict=True))
         rows.append({**about, "settings": {}, "label": label, "values": named})
     look = looks.looks(rows)
 

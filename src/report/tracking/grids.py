@@ -41,7 +41,7 @@ def run(lines: Sequence[Line], table: Mapping[str, Any], plan: Plan, store: Stor
         import wandb
 
         drawn = {name: wandb.Image(str(file)) for name in FIGURES if (file := grid / f"{name}.png").exists()}
-        opened.log({"table": wandb.Table(columns=header, data=cells), **drawn})
+        opened.log({"table": wandb.Table(columns=[*header], data=cells), **drawn})
         opened.summary.update(summary)
         opened.log_artifact(_report(rows, store, grid))
 

@@ -38,7 +38,7 @@ def workspace(plan: Plan, table: Mapping[str, Any], grid: str, entity: str, proj
     def bars(key: str, title: str, low_high: bool) -> wr.BarPlot:
         wide = [f"{key}/low", key, f"{key}/high"] if low_high else [key]
         return wr.BarPlot(
-            title=title, metrics=wide, groupby=wr.Config(ROW), groupby_aggfunc="mean",
+            title=title, metrics=[*wide], groupby=wr.Config(ROW), groupby_aggfunc="mean",
             groupby_rangefunc=None if low_high else "stddev", max_bars_to_show=100, max_runs_to_show=1000,
         )  # fmt: skip
 
@@ -70,7 +70,6 @@ def workspace(plan: Plan, table: Mapping[str, Any], grid: str, entity: str, proj
     steps = closure(step for row in plan.rows for step in row.steps)
     trained = [step.name for step in steps if step.kind in TRAINED]
     of_grid = expr.Metric("Group") == grid
-    filters = expr.Or(of_grid, expr.Config("artifact").isin(trained)) if trained else of_grid
     columns = ["summary:state", *(f"config:{name}.value" for name in COMPONENTS)]
     return ws.Workspace(
         entity=entity,
@@ -78,7 +77,7 @@ def workspace(plan: Plan, table: Mapping[str, Any], grid: str, entity: str, proj
         name=grid,
         sections=sections,
         runset_settings=ws.RunsetSettings(
-            filters=filters if trained else [of_grid],
+            filters=expr.Or(of_grid, expr.Config("artifact").isin(trained)) if trained else [of_grid],
             groupby=[expr.Config(ROW)],
             order=[expr.Ordering(expr.Metric("CreatedTimestamp"))],
             pinned_columns=[*columns, *(f"summary:mean/{name}" for name in known)],
