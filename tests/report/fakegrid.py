@@ -140,7 +140,7 @@ class FakeGrid:
             "data": {"seed": 0, "facts": self.n, "questions": self.questions},
             "original": name == "original",
             "train": {"chain": list(self.chain), "adapter": {"alpha": 16}},
-            "model": {"seed": seed},
+            "model": {"name": "scratch", "seed": seed},
             "replay": {"enabled": replay is not None, "ratio": ratio},
             "merge": {"method": method, "seed": seed if method else 0},
             "discount": {"alpha": alpha},

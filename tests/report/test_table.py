@@ -109,8 +109,8 @@ def test_missing_rows_say_why(fake: FakeGrid) -> None:
     states = {row["strategy"]: row["state"] for row in told["rows"]}
     assert states == {"original": "complete", "none": "complete", "replay": "failed", "merge_ties": "not run"}
     replay, ties = (next(x for x in text.splitlines() if x.startswith(label)) for label in ("Replay", "Merge (TIES)"))
-    assert replay.split()[1:] == ["failed"] * 11
-    assert ties.split()[2:] == ["–"] * 11
+    assert replay.split()[1:] == ["failed"] * 14
+    assert ties.split()[2:] == ["–"] * 14
     assert "its traceback is kept" in text and "–: not run" in text
 
 

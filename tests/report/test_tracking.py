@@ -105,7 +105,7 @@ def test_a_row_begins_with_its_components_and_leaves_noise_out(fake: FakeGrid) -
         commit = fake.store.manifest(fake.rows[0].evaluate)["git"]
         assert config == {
             "strategy": "scale_14_replay", "replay": ratio, "merge": "none", "alpha": 14, "method": "none", "seed": 3,
-            "profile": "fake", "model": None, "grid": "fake", "command": "python -m src.run", "commit": commit,
+            "profile": "fake", "model": "scratch", "grid": "fake", "command": "python -m src.run", "commit": commit,
             "settings": {"replay": {"ratio": ratio}},
         }  # fmt: skip
 
@@ -199,12 +199,12 @@ def test_only_what_changed_is_written_again(fake: FakeGrid, monkeypatch: pytest.
         again = replace(fake.plan(), about={"command": "another", "commit": "another"})
         assert "wandb" not in write(fake.rows, again, fake.store, fake.grid)
     assert written(fake) == before
-    lost = by_name(fake)["None, seed 0"]
+    lost = by_name(fake)["No mitigation, seed 0"]
     (lost / "half").touch()  # an attempt that was cut off before its mark
     id = run_of(lost).run_id
     next((fake.root / "wandb" / ".written").rglob(id)).unlink()
     write(fake.rows, fake.plan(), fake.store, fake.grid)
-    assert len(written(fake)) == len(before) and not (by_name(fake)["None, seed 0"] / "half").exists()
+    assert len(written(fake)) == len(before) and not (by_name(fake)["No mitigation, seed 0"] / "half").exists()
 
 
 def test_ids_are_of_grid_row_and_seed(fake: FakeGrid) -> None:

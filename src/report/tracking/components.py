@@ -4,28 +4,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from src.grid.row import Row
+from src.report import components as parts
 
 NAMES = ("strategy", "replay", "merge", "alpha", "method", "seed", "profile", "model")
 
 
 def components(row: Row) -> dict[str, Any]:
-    """The row's NAMES.
-
-    replay: the share that is replayed, 0 without. alpha: LoRA's at evaluation, None for the Original.
-    """
+    """The row's NAMES. replay: the share that is replayed, 0 without."""
     config = row.config
-    replay, trained = config.get("replay") or {}, (config.get("train") or {}).get("adapter") or {}
-    model = config.get("model") or {}
-    alpha = (config.get("discount") or {}).get("alpha")
+    replay, model = config["replay"], config["model"]
     return {
         "strategy": row.name,
-        "replay": replay.get("ratio") if replay.get("enabled") else 0,
-        "merge": (config.get("merge") or {}).get("method") or "none",
-        "alpha": None if config.get("original") else trained.get("alpha") if alpha is None else alpha,
-        "method": (config.get("method") or {}).get("name") or "none",
+        "replay": replay["ratio"] if replay["enabled"] else 0,
+        **parts.components(row),
         "seed": row.seed,
-        "profile": config.get("profile"),
-        "model": model.get("pretrained") or model.get("name"),
+        "profile": config["profile"],
+        "model": model.get("pretrained") or model["name"],
     }
 
 
