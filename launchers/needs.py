@@ -31,7 +31,8 @@ def needs_table(
     parts += [Text(line) for line in _assumptions(found)] if found else []
     unknown = dict.fromkeys(each.recognizer for each in asked if not each.known)
     parts += [Text(f"The size of speech.recognizer.model={name} is not known, and not counted.") for name in unknown]
-    if all(each.fits for each in (*found, *asked, *others)):
+    every: list[Requirement | Answers | Load] = [*found, *asked, *others]
+    if all(each.fits for each in every):
         parts.append(Text(verdict(found, asked, others)))
     return Group(*parts)
 
@@ -42,7 +43,8 @@ def verdict(found: Sequence[Requirement], asked: Sequence[Answers] = (), others:
     most = {what: max(each.memory.total for each in group) / GIB for what, group in groups.items() if group}
     for kind in dict.fromkeys(each.step.kind for each in others):
         most[kind] = max(each.total for each in others if each.step.kind == kind) / GIB
-    named = [each.gpu for each in (*found, *asked, *others)]
+    every: list[Requirement | Answers | Load] = [*found, *asked, *others]
+    named = [each.gpu for each in every]
     limits = sorted({gpu.memory_gb for gpu in named if gpu.memory_gb is not None})
     if not limits:
         enough = max(most.values())

@@ -40,13 +40,17 @@ def gpus(
         told.append(no(f"{many} for train.ranks={ranks}; there are {len(devices)}",
                        "run it on a machine that has, or hand it to a cluster that has (another hydra/launcher)" + (
                            "" if ranks == 1 else ", or set train.ranks")))  # fmt: skip
-    missing = ([each for each in group if not each.cached] for group in (needed, asked, others))
-    return told + _each(devices[:ranks], cell, _most(*missing))
+    most = _most(
+        [each for each in needed if not each.cached], [each for each in asked if not each.cached],
+        [each for each in others if not each.cached],
+    )  # fmt: skip
+    return told + _each(devices[:ranks], cell, most)
 
 
 def _most(needed: Sequence[Requirement], asked: Sequence[Answers], others: Sequence[Load]) -> float:
     """GiB of the largest."""
-    totals = [each.memory.total for each in (*needed, *asked)] + [each.total for each in others]
+    totals = [each.memory.total for each in needed] + [each.memory.total for each in asked]
+    totals += [each.total for each in others]
     return max(totals, default=0) / GIB
 
 

@@ -78,7 +78,7 @@ class Checkpoint:
 
     def types(self) -> dict[str, str]:
         """The type of every tensor in safetensors' words ("BF16"), from the files' headers."""
-        found = {}
+        found: dict[str, str] = {}
         for file, names in self.by_file().items():
             with _opened(self.folder / file) as tensors:
                 present = set(tensors.keys())

@@ -31,7 +31,7 @@ def test_a_temporary_folder_with_a_longer_path_than_a_socket_may_have(length: in
         far = Path(near) / ("x" * (length - len(near) - 1))
         far.mkdir()
         environment = os.environ | {"TMPDIR": str(far), "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, script, log]
+        command = [sys.executable, str(script), str(log)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert log.read_text() == "forked\n"

@@ -43,7 +43,7 @@ def test_speech_of_the_paper(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shape", [XLSR2_1B, {**XLSR2_1B, "hidden_size": 64, "intermediate_size": 96}])
 def test_the_encoder_s_parameters_are_those_of_transformers(shape: dict[str, Any], layer: int) -> None:
     with torch.device("meta"):
-        model = Wav2Vec2Model(Wav2Vec2Config(**{**shape, "num_hidden_layers": layer}))
+        model: Any = Wav2Vec2Model(Wav2Vec2Config(**{**shape, "num_hidden_layers": layer}))
     model.encoder.layer_norm = torch.nn.Identity()
     assert encoder_parameters(EncoderSettings("x.pt", layer, shape)) == sum(p.numel() for p in model.parameters())
     assert encoder_parameters(EncoderSettings("some/hubert", layer)) == 0
