@@ -23,10 +23,11 @@ def theirs() -> Any:
     return space["_dynamic_time_warping"]
 
 
-def attention(tokens: int, frames: int, seed: int) -> np.ndarray:
+def attention(shape: tuple[int, int], seed: int) -> np.ndarray:
     """Costs as they are of Whisper: minus attention, normalized over the tokens. Every second one is rounded, so that
     there are ties."""
-    weights = np.random.default_rng(seed).standard_normal((tokens, frames))
+    tokens, frames = shape
+    weights = np.random.default_rng(seed).standard_normal(shape)
     weights += 4 * np.exp(-0.5 * (np.arange(tokens)[:, None] - np.arange(frames) * tokens / frames) ** 2)
     costs = -(weights - weights.mean(0)) / weights.std(0) if tokens > 1 else -weights
     return np.round(costs, 1) if seed % 2 else costs
@@ -35,7 +36,7 @@ def attention(tokens: int, frames: int, seed: int) -> np.ndarray:
 @pytest.mark.parametrize("shape", [(1, 1), (1, 40), (30, 1), (7, 50), (50, 7), (20, 20), (60, 300)])
 def test_the_path_is_that_of_transformers(theirs, shape):
     for seed in range(4):
-        costs = attention(shape[0], shape[1], seed)
+        costs = attention(shape, seed)
         assert np.array_equal(np.stack(warp(costs)), np.stack(theirs(costs)))
 
 
