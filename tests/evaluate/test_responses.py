@@ -124,7 +124,8 @@ def test_progress_ends_at_the_total(result, context):
 def test_text_tasks_need_no_speech(artifacts, context, tmp_path):
     config = {key: CONFIG[key] for key in ("max_new_tokens", "decoding", "batch_tokens")}
     inputs = {role: artifacts[role] for role in ("model", "base", "corpus")}
-    assert run({**config, "tasks": ["t2t", "ifeval"]}, inputs, tmp_path, context) == {"t2t": 4, "ifeval": 3}
+    summary = run({**config, "tasks": ["t2t", "ifeval"]}, inputs, tmp_path, context)
+    assert (summary["t2t"], summary["ifeval"], summary.keys()) == (4, 3, {"t2t", "ifeval", "rounding"})
     assert not (tmp_path / "audio").exists()
     assert list(json.loads((tmp_path / "settings.json").read_text())) == [
         "tasks", "max_new_tokens", "decoding", "batch_tokens", "dtype", "instruction"
@@ -134,7 +135,8 @@ def test_text_tasks_need_no_speech(artifacts, context, tmp_path):
 def test_the_base_is_asked_as_itself(artifacts, context, tmp_path):
     config = {key: CONFIG[key] for key in ("max_new_tokens", "decoding", "batch_tokens")}
     inputs = {"model": artifacts["base"], "base": artifacts["base"], "corpus": artifacts["corpus"]}
-    assert run({**config, "tasks": ["t2t"]}, inputs, tmp_path, context) == {"t2t": 4}
+    summary = run({**config, "tasks": ["t2t"]}, inputs, tmp_path, context)
+    assert summary["t2t"] == 4 and summary["rounding"]["kl"] == 0
     assert not any(row["response"] in ("paris", "rome", "lions", "bears") for row in rows_of(tmp_path, "t2t"))
 
 

@@ -396,7 +396,7 @@ def test_stages_that_trained_different_modules(store: Path, tmp_path: Path) -> N
         (CONFIGS["linear"] | {"parameters": {"normalize": False}}, False),  # they sum to one
         (config("linear", None, TWO), False),
         (config("linear", None, TWO, normalize=False), True),
-        (config("linear", None, TWO, normalize=[True, False]), True),  # by layer
+        (config("linear", None, TWO, normalize=[False, True]), True),  # by layer
         (config("passthrough", None, ONE, scale=0.5), True),
         (config("multislerp", None, TWO, normalize_weights=False), True),
         (config("multislerp", "base", TWO, normalize_weights=False), False),
