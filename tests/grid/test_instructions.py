@@ -36,7 +36,7 @@ def test_what_is_fixed_and_said(
     for name, value in own.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(instructions, "processor", lambda: processor)
-    monkeypatch.setattr(instructions.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
     instructions.fix()
     expected = {**FIXED, **own} if "avx2" in processor.get("flags", "") else own
     assert {name: os.environ[name] for name in FIXED if name in os.environ} == expected
