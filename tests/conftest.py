@@ -139,6 +139,7 @@ TINY_OPTIMIZATION: dict[str, Any] = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that take longest begin, so that no process of the tests is left alone with one at the end. A process gets
     whole files, and one of them all that need a cluster: there is one cluster at a time."""
