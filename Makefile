@@ -40,7 +40,7 @@ run: $(installed)
 
 test: lint
 	@echo "pytest"
-	@$(python) -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadgroup --no-loadscope-reorder $(TESTS)
+	@$(python) -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 lint: $(installed)
 	@echo "ruff"

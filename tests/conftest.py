@@ -139,18 +139,24 @@ TINY_OPTIMIZATION: dict[str, Any] = {
 }
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that take longest begin, so that no process of the tests is left alone with one at the end. A process gets
-    whole files, and one of them all that need a cluster: there is one cluster at a time."""
+    """Files that take longest come first, so that no process of the tests is left alone with one at the end. The tests
+    of the cluster itself come last, when those that use one are done: two at once are too much for two cores."""
 
-    def files(marker: str) -> set[Path]:
-        return {item.path for item in items if item.get_closest_marker(marker)}
+    def files(marker: str, every: bool = False) -> set[Path]:
+        marked: dict[Path, list[bool]] = {item.path: [] for item in items}
+        for item in items:
+            marked[item.path].append(item.get_closest_marker(marker) is not None)
+        return {path for path, found in marked.items() if (all(found) if every else any(found))}
 
-    slurm, integration = files("slurm"), files("integration")
-    items.sort(key=lambda item: (item.path not in slurm, item.path not in integration))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("slurm" if item.path in slurm else str(item.path)))
+    slow, slow_throughout, slurm = files("slow"), files("slow", every=True), files("slurm")
+
+    def place(item: pytest.Item) -> int:
+        if item.path in slurm:
+            return 0 if item.path in slow_throughout else 3
+        return 1 if item.path in slow else 2
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")
