@@ -58,7 +58,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     torch.manual_seed(0)
     sizes: Any = {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 6, "num_attention_heads": 4}
-    plain = LlamaForCausalLM(LlamaConfig(vocab_size=128, **sizes))
+    plain: Any = LlamaForCausalLM(LlamaConfig(vocab_size=128, **sizes))
     with torch.no_grad():
         plain.get_parameter("model.norm.weight").fill_(12.0)
     plain.to(torch.bfloat16).save_pretrained(folder / "base" / "model")
