@@ -34,12 +34,12 @@ def measure(base: Path, artifact: Path, used: "PreTrainedModel", prompts: Prompt
     """
     device, dtype = used.device, str(used.dtype).removeprefix("torch.")
     found = logits(used, prompts)
-    module: torch.nn.Module = used
-    module.to("cpu")  # a GPU need not hold both
+    scored: Any = used
+    scored.to("cpu")  # a GPU need not hold both
     trained: Any = as_trained(base, artifact).to(device)
     expected = logits(trained, prompts)
     del trained
-    module.to(device)
+    scored.to(device)
     if not _finite(expected):
         raise ValueError(f"{artifact.name}: the model's answers are not finite numbers: its training or merge failed")
     if not _finite(found):
