@@ -140,23 +140,9 @@ TINY_OPTIMIZATION: dict[str, Any] = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that take longest come first, so that no process of the tests is left alone with one at the end. The tests
-    of the cluster itself come last, when those that use one are done: two at once are too much for two cores."""
-
-    def files(marker: str, every: bool = False) -> set[Path]:
-        marked: dict[Path, list[bool]] = {item.path: [] for item in items}
-        for item in items:
-            marked[item.path].append(item.get_closest_marker(marker) is not None)
-        return {path for path, found in marked.items() if (all(found) if every else any(found))}
-
-    slow, slow_throughout, slurm = files("slow"), files("slow", every=True), files("slurm")
-
-    def place(item: pytest.Item) -> int:
-        if item.path in slurm:
-            return 0 if item.path in slow_throughout else 3
-        return 1 if item.path in slow else 2
-
-    items.sort(key=place)
+    """Files that take longest come first, so that no process of the tests is left alone with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The SLURM cluster that the tests of a file share."""
+"""The SLURM cluster that the tests marked `slurm` share."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ import pytest
 from tests.launchers.cluster import Cluster, Unavailable
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Cluster]:
     """Four nodes with accounting; a test that leaves jobs or kills something calls `clear` at its end."""
     made = Cluster(tmp_path_factory.mktemp("slurm"))
