@@ -242,9 +242,13 @@ def test_contiguous_against_a_walk_over_the_letters(before, answer, after, insid
     wanted = by_name(answer)
     while wanted and wanted[0] in ARTICLES and set(wanted) - ARTICLES:
         del wanted[0]
-    assert contiguous(prediction, answer) is holds(wanted, by_name(prediction))
-    everywhere = bool(wanted) and all(any(word in one for one in by_name(prediction)) for word in wanted)
-    assert substrings(prediction, answer) is everywhere
+    given, joined = by_name(prediction), "".join(by_name(prediction))
+    plain = holds(wanted, given)
+    everywhere = bool(wanted) and all(any(word in one for one in given) for word in wanted)
+    for found, known in ((contiguous(prediction, answer), plain), (substrings(prediction, answer), everywhere)):
+        assert found or not known
+        # what the oracle does not know are words that are also read as one
+        assert known or not found or all(word in joined for word in wanted)
 
 
 ANY = st.text(st.characters(max_codepoint=0x2FFF, exclude_categories=["Cs", "Cn"]), max_size=12)
