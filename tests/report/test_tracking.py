@@ -1,6 +1,7 @@
 import json
 import os
 import struct
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,21 +33,34 @@ def written(fake: FakeGrid) -> list[Path]:
 
 
 def records(folder: Path) -> list[Any]:
-    """What `wandb sync` would read of a run: LevelDB's log format, in blocks of 32 KiB, of protocol buffers."""
+    """What `wandb sync` would read of a run that was finished. wandb's service writes the end a moment after that."""
+    end = time.monotonic() + 60
+    while not (found := _records(folder)) or found[-1].WhichOneof("record_type") != "exit":
+        assert time.monotonic() < end, f"{folder} has no end"
+        time.sleep(0.05)
+    return found
+
+
+def _records(folder: Path) -> list[Any]:
+    """LevelDB's log format, in blocks of 32 KiB, of protocol buffers; those that are whole."""
     data = next(folder.glob("run-*.wandb")).read_bytes()
+    found: list[Any] = []
+    parts, at = b"", 7
+    if len(data) < at:
+        return found
     assert data[:4] == b":W&B"
-    found, parts, at = [], b"", 7
     while at + 7 <= len(data):
         if 32768 - at % 32768 < 7:  # no room for a header: the rest of the block is padding
             at += 32768 - at % 32768
             continue
         _, length, kind = struct.unpack("<IHB", data[at : at + 7])
+        if at + 7 + length > len(data):
+            break
         parts += data[at + 7 : at + 7 + length]
         at += 7 + length
         if kind in (1, 4):  # a whole record, or the last part of one
             found.append(wandb_internal_pb2.Record.FromString(parts))  # type: ignore[attr-defined]
             parts = b""
-    assert parts == b"" and at == len(data)
     return found
 
 
