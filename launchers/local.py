@@ -35,7 +35,6 @@ from src.machine.loads import loads
 from src.machine.refusals import refusal
 from src.machine.requirements import answers, requirements
 from src.machine.software import packages_asked_for
-from src.report.tracking.recording import Recorder
 from src.steps.train import Train
 
 Process = ForkServerProcess | SpawnProcess
@@ -127,6 +126,8 @@ def run_grid(grid: Grid, workers: int, console: Console, devices: Sequence[str] 
     for name, fault in grid.store.damaged.items():
         text = f"damaged: {name}: {fault}. It does not count and is computed again."
         console.print(text, style="yellow", markup=False, highlight=False)
+    from src.report.tracking.recording import Recorder  # numpy, which a plan does without
+
     with Recorder(grid.plan, grid.store, grid.folder) as recorder:
         if ahead.steps:  # else the report comes at once, with all rows
             recorder.look(grid.plan.rows)

@@ -29,7 +29,6 @@ from src.grid.job import Job
 from src.grid.plan import Plan
 from src.grid.step import canonical
 from src.grid.store import Store
-from src.report.tracking.recording import watched
 
 PATIENCE = 180.0
 """Seconds for which a scheduler that is away is asked again."""
@@ -175,6 +174,8 @@ class Submission:
         text = json.dumps(asdict(self.settings), indent=1)
         settings_file(self.folder, self.number).write_text(text, encoding="utf-8")
         code = snapshot(home / "code") if self.settings.snapshot else ROOT
+        from src.report.tracking.recording import watched  # numpy, which a plan does without
+
         watch = partial(watched, plan, self.store.root, self.folder)
         earlier, place = dict(self.jobs), self.scheduler.place
         for group in _groups(made, self.settings, self.others, self.scheduler.most):

@@ -248,7 +248,8 @@ def test_commands_of_the_readme_name_what_exists(command: str) -> None:
         assert re.search(rf"^{words[1]}:", MAKEFILE, re.MULTILINE), f"no target {words[1]}"
         return
     assert words[:2] == ["python", "-m"]
-    assert (ROOT / words[2].replace(".", "/")).with_suffix(".py").is_file()
+    named = ROOT / words[2].replace(".", "/")
+    assert named.with_suffix(".py").is_file() or (named / "__main__.py").is_file()
     for group, value in (word.split("=", 1) for word in words[3:] if "=" in word):
         folder = {"strategy": ROOT / "conf/strategy", "sweeps": ROOT / "sweeps"}.get(group)
         for name in value.split(",") if folder and "*" not in value else []:
