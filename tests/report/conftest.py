@@ -39,3 +39,9 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def fake(tmp_path: Path) -> FakeGrid:
     return FakeGrid(tmp_path / "outputs")
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal of 160 columns, whatever the one that the tests run in has: a narrower one shows fewer columns."""
+    monkeypatch.setenv("COLUMNS", "160")
