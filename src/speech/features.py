@@ -104,20 +104,27 @@ class LinearEncoder:
 FRONT_ENDS = {"mfcc": lambda audio, per_frame, context: mfcc_frames(audio, per_frame), "lda": stacked_frames}
 
 
-def fit_mfcc(frame_ms: int, utterances: Sequence[Utterance]) -> LinearEncoder:
-    """An encoder of cepstra, each scaled to variance 1 over the utterances."""
-    frames = np.concatenate([mfcc_frames(utterance.audio, frame_ms // HOP_MS) for utterance in utterances])
+def fit_mfcc(frame_ms: int, utterances: Sequence[Utterance]) -> tuple[LinearEncoder, list[npt.NDArray[np.float32]]]:
+    """An encoder of cepstra, each scaled to variance 1 over the utterances, and the features of these."""
+    parts = [mfcc_frames(utterance.audio, frame_ms // HOP_MS) for utterance in utterances]
+    frames = np.concatenate(parts)
     scales = np.diag(1 / (frames.std(axis=0) + 1e-6)).astype(np.float32)
-    return LinearEncoder("mfcc", frame_ms, 0, frames.mean(axis=0), scales)
+    encoder = LinearEncoder("mfcc", frame_ms, 0, frames.mean(axis=0), scales)
+    return encoder, [encoder.project(part) for part in parts]
 
 
-def fit_lda(frame_ms: int, context: int, dimensions: int, utterances: Sequence[Utterance]) -> LinearEncoder:
-    """An encoder of the `dimensions` directions that best tell phones apart, over `context` frames on either side.
+def fit_lda(
+    frame_ms: int, context: int, dimensions: int, utterances: Sequence[Utterance]
+) -> tuple[LinearEncoder, list[npt.NDArray[np.float32]]]:
+    """An encoder of the `dimensions` directions that best tell phones apart, over `context` frames on either side, and
+    the features of the utterances.
 
     Raises ValueError if there are no phone times to learn from, or fewer kinds of phones than `dimensions`.
     """
     parts = [stacked_frames(utterance.audio, frame_ms // HOP_MS, context) for utterance in utterances]
-    return LinearEncoder("lda", frame_ms, context, *_discriminant(parts, utterances, 1000 / frame_ms, dimensions))
+    fitted = _discriminant(parts, utterances, 1000 / frame_ms, dimensions)
+    encoder = LinearEncoder("lda", frame_ms, context, *fitted)
+    return encoder, [encoder.project(part) for part in parts]
 
 
 def _discriminant(

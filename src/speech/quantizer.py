@@ -102,8 +102,8 @@ def fit_to_voice(settings: QuantizerConfig, corpus: Path, out: Path, context: "C
     for done, row in enumerate(rows):
         utterances.append(synthesizer(row["text"]))
         context.report(done=done, total=len(rows))
-    encoder = settings.fit(utterances)
-    quantizer = fit_quantizer([encoder(utterance.audio) for utterance in utterances], settings)
+    encoder, features = settings.fit(utterances)
+    quantizer = fit_quantizer(features, settings)
     save_quantizer(out, encoder, quantizer)
 
     audio = [to_int16(utterance.audio) for utterance in utterances]

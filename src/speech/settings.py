@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from src.grid.context import Context
     from src.speech.audio import Utterance
-    from src.speech.protocols import Audio, FittedEncoder, FittedRecognizer, Vocoder
+    from src.speech.protocols import Audio, Features, FittedEncoder, FittedRecognizer, Vocoder
 
 SYNTHESIZERS = ("espeak",)
 GROUPS = ("encoder", "quantizer", "aligner", "synthesizer", "vocoder", "recognizer")
@@ -98,8 +98,8 @@ class QuantizerConfig(Choice):
         seed(self)
 
     @abstractmethod
-    def fit(self, utterances: "Sequence[Utterance]") -> "FittedEncoder":
-        """Fit the encoder to spoken utterances."""
+    def fit(self, utterances: "Sequence[Utterance]") -> "tuple[FittedEncoder, list[Features]]":
+        """Fit the encoder to spoken utterances, and return it with their features."""
 
     @staticmethod
     @abstractmethod

@@ -179,7 +179,8 @@ class FakeGrid:
         if publish and self.store.lookup(step) is None:
             out = self.root / "out"
             out.mkdir()
-            body(out, random.Random(step.fingerprint))
+            before = len(list(self.store.root.glob("*-*")))  # no fingerprint: those change with the versions of steps
+            body(out, random.Random(before))
             self.store.publish(step, out, {"steps": 3} | self.data.get(step.label, {}), seconds)
         return step
 

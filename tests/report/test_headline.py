@@ -1,7 +1,6 @@
 """What is said at the beginning of a page: findings that tests support, what was run, where a score misleads."""
 
 import json
-import re
 from dataclasses import replace
 
 import numpy as np
@@ -42,7 +41,7 @@ def test_an_ability_is_named_where_all_its_tests_agree(marks: dict[str, str], fo
 def test_the_findings_of_a_grid_and_none_of_a_smoke_test(fake: FakeGrid) -> None:
     page = page_of(fake.add(["original", "none", "replay"], seeds=(0, 1, 2)))
     assert "No mitigation, after ASR, TTS and SQA: written questions" in page.text
-    assert re.search(r"Replay, after ASR, TTS and SQA: (written questions|instructions) \d+ %", page.text)
+    assert "Replay, after ASR, TTS and SQA: written questions" in page.text
     for one in fake.rows:
         one.config["profile"] = "smoke"
     page = page_of(fake)

@@ -54,15 +54,15 @@ def test_phones_own_the_frames_they_fill() -> None:
 
 
 def test_mfcc_encoder_scales_to_unit_variance(utterances: list[Utterance]) -> None:
-    encoder = fit_mfcc(20, utterances)
-    frames = np.concatenate([encoder(utterance.audio) for utterance in utterances])
+    encoder, features = fit_mfcc(20, utterances)
+    frames = np.concatenate(features)
     assert encoder.frame_rate == 50
     assert np.allclose(frames.mean(axis=0), 0, atol=1e-3) and np.allclose(frames.std(axis=0), 1, atol=1e-3)
+    assert np.allclose(encoder(utterances[2].audio), features[2], atol=1e-5)
 
 
 def test_lda_encoder_is_scikit_learns(utterances: list[Utterance]) -> None:
-    encoder = fit_lda(20, 3, 5, utterances)
-    features = [encoder(utterance.audio) for utterance in utterances]
+    encoder, features = fit_lda(20, 3, 5, utterances)
     frames = [stacked_frames(utterance.audio, 2, 3) for utterance in utterances]
     labels = [p for part, u in zip(frames, utterances, strict=True) for p in phone_labels(u, len(part), 50)]
     reference = LinearDiscriminantAnalysis(n_components=5).fit(np.concatenate(frames), labels)

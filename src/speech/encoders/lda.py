@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from src.speech.audio import Utterance
     from src.speech.features import LinearEncoder
+    from src.speech.protocols import Features
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Lda(QuantizerConfig):
         require(0 <= self.context <= 10, "context", self.context, "from 0 to 10")
         require(self.dimensions >= 1, "dimensions", self.dimensions, "1 or more")
 
-    def fit(self, utterances: "Sequence[Utterance]") -> "LinearEncoder":
+    def fit(self, utterances: "Sequence[Utterance]") -> "tuple[LinearEncoder, list[Features]]":
         from src.speech import features
 
         return features.fit_lda(self.frame_ms, self.context, self.dimensions, utterances)

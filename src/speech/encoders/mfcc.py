@@ -12,13 +12,14 @@ if TYPE_CHECKING:
 
     from src.speech.audio import Utterance
     from src.speech.features import LinearEncoder
+    from src.speech.protocols import Features
 
 
 @dataclass(frozen=True)
 class Mfcc(QuantizerConfig):
     """13 cepstra with their slopes and curvatures, each scaled to variance 1. It learns nothing of phones."""
 
-    def fit(self, utterances: "Sequence[Utterance]") -> "LinearEncoder":
+    def fit(self, utterances: "Sequence[Utterance]") -> "tuple[LinearEncoder, list[Features]]":
         from src.speech import features
 
         return features.fit_mfcc(self.frame_ms, utterances)
