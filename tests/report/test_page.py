@@ -76,13 +76,13 @@ def test_the_page_of_a_whole_grid(fake: FakeGrid) -> None:
         assert label in page.text
     table = json.loads((fake.grid / "table.json").read_text())
     replay = next(row for row in page.rows if row[0] == "Replay")
-    score = table["rows"][7]["scores"]["qa/countries/t2t"]
-    mean, marked = score["mean"], cells.letters(table["rows"][7], "qa/countries/t2t")
-    assert replay[1].split() == [
-        f"{100 * mean:.1f}±{100 * score['standard_error']:.1f}{marked}{100 * score['interval'][0]:.1f}–"
-        f"{100 * score['interval'][1]:.1f}",
-        "66.3",
-    ]
+    for place, (direction, papers) in enumerate({"t2t": "66.3", "s2t": "50.3", "s2s": "28.7"}.items(), 1):
+        score = table["rows"][7]["scores"][key := f"qa/countries/{direction}"]
+        mean, (low, high) = score["mean"], score["interval"]
+        spread = f"±{100 * score['standard_error']:.1f}" if 0 < mean < 1 else f"≥{100 * low:.1f}" if mean else "≤"
+        marked = cells.letters(table["rows"][7], key)
+        own = f"{100 * mean:.1f}{spread}{marked}{100 * low:.1f}–{100 * high:.1f}"
+        assert replay[place].split() == [own, papers]
     assert "Replay pool: honest" in page.text
     assert "6 training steps that of 36" in page.text
     assert "resynthesized" in page.text and "3.4" in page.text

@@ -99,7 +99,8 @@ def test_the_same_results_give_the_same_bytes(whole: FakeGrid, tmp_path: Path) -
 
 
 @pytest.mark.usefixtures("undrawn")
-def test_missing_rows_say_why(fake: FakeGrid) -> None:
+def test_missing_rows_say_why(fake: FakeGrid, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "220")  # wide enough for every column, whatever the scores
     fake.add(["original", "none"]).add(["replay"], publish=False).add(["merge_ties"], publish=False)
     failures = fake.grid / "failures"
     failures.mkdir(parents=True)

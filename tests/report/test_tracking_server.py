@@ -13,6 +13,7 @@ from random import Random
 from typing import Any
 
 import pytest
+import wandb
 from wandb.util import get_core_path
 
 from src.grid.execute import failure_file
@@ -38,7 +39,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
         monkeypatch.setenv("WANDB_API_KEY", KEY)
         monkeypatch.setenv("WANDB_BASE_URL", server.url)
         monkeypatch.setenv("WANDB_TAGS", "lab")
+        wandb.teardown()  # wandb reads its settings once a process, and an earlier test may have been first
         yield server
+        wandb.teardown()
 
 
 @pytest.fixture
