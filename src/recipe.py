@@ -50,7 +50,7 @@ from src.steps.units import Units
 from src.steps.utterances import shards_of
 from src.steps.vocoder import Vocoder
 from src.train.methods import Method
-from src.train.settings import Optimization
+from src.train.settings import Pretraining
 
 TEXT_TASKS = [name for name, task in TASKS.items() if not task.spoken]
 """What is asked of a model before it has learned to listen."""
@@ -116,7 +116,7 @@ class Recipe:
         self.base: Step
         if isinstance(model, ScratchModel):
             common = {"seed": model.seed, "deepspeed": cell.deepspeed}
-            optimization = typed(Optimization, {**model.pretrain, **common}, "model.pretrain")
+            optimization = typed(Pretraining, {**model.pretrain, **common}, "model.pretrain")
             architecture = model.architecture
             self.base = Base(units=units, architecture=architecture, optimization=optimization, corpus=self.corpus)
         else:

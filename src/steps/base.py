@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from src.grid.step import Inputs, Step
 from src.model.settings import Architecture
 from src.steps import MODEL
-from src.train.settings import Optimization
+from src.train.settings import Pretraining
 
 if TYPE_CHECKING:
     from src.grid.context import Context
@@ -24,7 +24,7 @@ class Base(Step):
     units: int
     """Unit tokens in the vocabulary."""
     architecture: Architecture
-    optimization: Optimization
+    optimization: Pretraining
     corpus: Step
 
     def run(self, inputs: Inputs, out: Path, context: "Context") -> dict[str, Any]:

@@ -116,10 +116,7 @@ class Loop:
             "trainable_parameters": sum(parameter.numel() for parameter in parameters),
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
         }
-        betas = (settings.betas[0], settings.betas[1])
-        self.optimizer = torch.optim.AdamW(
-            parameters, lr=settings.lr, betas=betas, weight_decay=settings.weight_decay, fused=True
-        )
+        self.optimizer = settings.optimizer_of(self.trained)
         warmup = math.ceil(settings.warmup_ratio * steps)
         schedule = get_cosine_with_min_lr_schedule_with_warmup(
             self.optimizer, warmup, steps, min_lr_rate=settings.min_lr_ratio

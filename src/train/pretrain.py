@@ -17,11 +17,11 @@ from src.model.tokenizer import build_tokenizer
 from src.train.examples import Held, Selection
 from src.train.loop import gathered, train
 from src.train.methods import Role
-from src.train.settings import Optimization
+from src.train.settings import Pretraining
 
 
 def pretrain(
-    units: int, architecture: Architecture, settings: Optimization, corpus: Path, out: Path, context: Context
+    units: int, architecture: Architecture, settings: Pretraining, corpus: Path, out: Path, context: Context
 ) -> dict[str, Any]:
     """Train a base model on the corpus's base.jsonl, and write it, theta_0, as `out/model`; returns the summary.
 

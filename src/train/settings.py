@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from src.checks import positive, require, share
+
+if TYPE_CHECKING:
+    import torch
 
 OWN_DEEPSPEED_KEYS = (
     "train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "gradient_clipping",
@@ -84,3 +87,38 @@ class Optimization:
         import torch
 
         return torch.bfloat16 if self.deepspeed.get("bf16", {}).get("enabled") else torch.float32
+
+    def optimizer_of(self, trained: "Mapping[str, torch.nn.Parameter]") -> "torch.optim.Optimizer":
+        """AdamW. trained: name -> parameter."""
+        import torch
+
+        return torch.optim.AdamW(trained.values(), **self._adamw)
+
+    @property
+    def _adamw(self) -> dict[str, Any]:
+        """Its arguments."""
+        return {"lr": self.lr, "betas": tuple(self.betas), "weight_decay": self.weight_decay, "fused": True}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretraining(Optimization):
+    """How a base model is trained from scratch."""
+
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """muon: Muon for the matrices of the layers, AdamW for all else (src/train/muon.py)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        whole = self.zero_stage == 0 and not self.deepspeed.get("bf16", {}).get("enabled")
+        right = "adamw where deepspeed is not zero0: Muon needs whole matrices in float32"
+        require(self.optimizer == "adamw" or whole, "optimizer", self.optimizer, right)
+
+    def optimizer_of(self, trained: "Mapping[str, torch.nn.Parameter]") -> "torch.optim.Optimizer":
+        """The optimizer. Embeddings and head are not matrices of a layer."""
+        if self.optimizer == "adamw":
+            return super().optimizer_of(trained)
+        from src.train.muon import Muon
+
+        inside = {name for name, parameter in trained.items() if parameter.ndim == 2 and ".layers." in name}
+        matrices = [parameter for name, parameter in trained.items() if name in inside]
+        return Muon(matrices, [parameter for name, parameter in trained.items() if name not in inside], **self._adamw)
