@@ -47,7 +47,7 @@ def test_matrices_move_as_in_pytorch_and_the_rest_as_in_adamw() -> None:
     ours, theirs = weights(), weights()
     start = copy.deepcopy(theirs)
     mine = Muon(ours[:4], ours[4:], **SETTINGS)
-    given = {"lr": 0.02, "weight_decay": 0.1, "momentum": 0.95, "adjust_lr_fn": "match_rms_adamw"}
+    given: dict[str, Any] = {"lr": 0.02, "weight_decay": 0.1, "momentum": 0.95, "adjust_lr_fn": "match_rms_adamw"}
     peers = [torch.optim.Muon(theirs[:4], **given), torch.optim.AdamW(theirs[4:], **SETTINGS)]
     for step in range(4):
         for parameters, optimizers in ((ours, [mine]), (theirs, peers)):
