@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -27,9 +28,19 @@ from launchers.grid import Grid, GridLauncher, freeze, named_gpu, point_latest, 
 from launchers.view import View, duration, plan_table
 from src.grid.devices import VISIBLE, visible
 from src.grid.errors import ConfigError
-from src.grid.execute import Watch, failure_file, failure_reason, log_file, unwatched, work_on
+from src.grid.execute import (
+    Watch,
+    failure_file,
+    failure_reason,
+    log_file,
+    record_failure,
+    unwatched,
+    work_on,
+)
 from src.grid.plan import Entry, Plan
-from src.grid.processes import ending, fork_server
+from src.grid.processes import ending, fork_server, memory_kills
+from src.grid.space import lacking
+from src.grid.step import Step
 from src.grid.store import Store
 from src.machine.loads import loads
 from src.machine.refusals import refusal
@@ -41,6 +52,8 @@ Process = ForkServerProcess | SpawnProcess
 
 GRACE = 5.0
 """Seconds that an interrupted step gets to end by itself."""
+ORPHANED = 255
+"""What multiprocessing takes for the exit code of a process whose fork server was killed. It may go on by itself."""
 NAMED = 12
 """Steps that are named where many could not be run."""
 
@@ -111,12 +124,17 @@ def usable(gpus: int | None) -> list[str] | None:
 
 
 def run_grid(grid: Grid, workers: int, console: Console, devices: Sequence[str] | None = None) -> None:
-    """Freeze the plan, run it, write the report. Exits with 1 if a step or the report fails, 130 on Ctrl-C.
+    """Freeze the plan, run it, write the report. Exits with 1 if a step or the report fails, 130 on Ctrl-C or SIGTERM.
 
     devices: as of run_plan().
     """
-    freeze(grid.plan, grid.store, grid.folder, (entry.step.name for entry in grid.plan.missing()))
-    point_latest(grid.folder)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends in order, as on Ctrl-C
+    try:
+        freeze(grid.plan, grid.store, grid.folder, (entry.step.name for entry in grid.plan.missing()))
+        point_latest(grid.folder)
+    except OSError as error:
+        raise ConfigError(f"{grid.folder} cannot be written: {error.strerror}") from None
     ahead, total = grid.plan.to_compute(), len(grid.plan.entries)
     estimate = ""
     if ahead.steps:
@@ -190,14 +208,26 @@ def run_plan(
         console.print("loading the libraries, once for all workers", style="dim", highlight=False)
     if devices is not None and not devices:
         os.environ[VISIBLE] = ""  # for the fork server, too: DeepSpeed looks for a GPU when it is imported
-    forking = fork_server((entry.step for entry in waiting.values()), grid / "logs" / "libraries.log")
+    steps = [entry.step for entry in waiting.values()]
     spawning = multiprocessing.get_context("spawn")  # for steps that need not wait for the fork server's imports
     free = workers
     idle = list(devices or ())
     lent: dict[str, list[str]] = {}
+    orphaned: set[str] = set()
+    kills = memory_kills()
     try:
         with View(plan, store, workers, console, len(idle)) as view, ExitStack() as watched:
             watches: dict[str, ExitStack] = {}
+
+            def failed(name: str, reason: str) -> None:
+                outcome.failed[name] = (reason, failure_file(grid, name))
+                view.end(plan[name], "failed", reason)
+                lost = _dependents(name, waiting)
+                outcome.blocked += lost
+                view.skip(lost, plan[name])
+                for dependent in lost:
+                    del waiting[dependent]
+
             while waiting or running:
                 queued = False
                 for name in _ready(waiting, running):
@@ -211,16 +241,20 @@ def run_plan(
                     if cards and (queued or cards > len(idle)):
                         queued = True  # for the same reason; what needs no GPU goes on
                         continue
+                    entry = waiting.pop(name)
+                    if fault := lacking(store.root, entry.megabytes):
+                        record_failure(failure_file(grid, name), f"{fault}\n")
+                        failed(name, fault)
+                        break
                     lent[name], idle = idle[:cards], idle[cards:]
                     seen = None if devices is None else ",".join(lent[name])
-                    context = forking if step.needs else spawning
+                    context = fork_server(steps, grid / "logs" / "libraries.log") if step.needs else spawning
                     watches[name] = watched.enter_context(ExitStack())
                     watches[name].enter_context(watch(step))
                     arguments = {"devices": seen}
                     process = context.Process(target=work_on, args=(step, store, grid), kwargs=arguments, name=name)
                     process.start()
                     running[name] = process
-                    del waiting[name]
                     view.start(step)
                     free -= width
                 view.refresh()
@@ -234,15 +268,14 @@ def run_plan(
                     if process.exitcode == 0:
                         outcome.done.append(name)
                         view.end(plan[name], "done")
-                        continue
-                    reason, file = _failure(grid, name, process.exitcode)
-                    outcome.failed[name] = (reason, file)
-                    view.end(plan[name], "failed", reason)
-                    lost = _dependents(name, waiting)
-                    outcome.blocked += lost
-                    view.skip(lost, plan[name])
-                    for dependent in lost:
-                        del waiting[dependent]
+                    elif process.exitcode == ORPHANED and name not in orphaned:
+                        orphaned.add(name)
+                        _stop([process])
+                        waiting = {name: plan.entries[name], **waiting}
+                        view.again(plan[name], "the process that starts the workers was killed")
+                    else:
+                        failed(name, _failure(plan[name], store, grid, process.exitcode, kills))
+                        kills = memory_kills()
     except KeyboardInterrupt:
         outcome.interrupted = True
     finally:
@@ -267,17 +300,16 @@ def _dependents(name: str, waiting: Mapping[str, Entry]) -> list[str]:
     return [n for n in waiting if n in lost]
 
 
-def _failure(grid: Path, name: str, exitcode: int | None) -> tuple[str, Path]:
-    """Why the step failed, in one line, and the file that says it at length."""
-    file = failure_file(grid, name)
+def _failure(step: Step, store: Store, grid: Path, exitcode: int | None, kills: int) -> str:
+    """Why the step failed, in one line; the failure file says it at length, where there is space to write it."""
+    file = failure_file(grid, step.name)
     if exitcode == 1 and file.exists():
-        return failure_reason(file), file
-    reason = f"its process {ending(exitcode)}"
-    log = log_file(grid, name)
+        return failure_reason(file)
+    reason = lacking(store.root) or f"its process {ending(exitcode, kills)}"
+    log = log_file(grid, step.name)
     tail = log.read_text(encoding="utf-8", errors="replace")[-4000:] if log.exists() else ""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(f"{reason}\n\nThe end of its output ({log}):\n{tail}", encoding="utf-8")
-    return reason, file
+    record_failure(file, f"The end of its output ({log}):\n{tail}\n\n{reason}\n")
+    return reason
 
 
 def _stop(processes: Iterable[Process]) -> None:

@@ -140,6 +140,11 @@ class View:
         style = "green" if outcome == "done" else "bold red"
         self._line(f"{outcome:<9} {step.name}{took}{note and ': ' + note}", style)
 
+    def again(self, step: Step, why: str) -> None:
+        """The step is to begin once more."""
+        self.running.pop(step.name, None)
+        self._line(f"again     {step.name}: {why}", "yellow")
+
     def skip(self, names: Sequence[str], cause: Step) -> None:
         """These steps will not be run, because `cause` failed."""
         self.ended.update(dict.fromkeys(names, "not run"))

@@ -10,17 +10,23 @@ Hydra composes one cell for each combination of the overrides and hands all of t
 4. writes the report                                     (src/report/report.py)
 """
 
+import os
 import sys
 from pathlib import Path
 
 import hydra
+from hydra.errors import HydraException
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 import src.settings_files  # noqa: F401  before Hydra's own
 from src.globs import expand
 from src.grid.errors import ConfigError
+from src.one_line import one_line
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
+FULL = "HYDRA_FULL_ERROR"
+"""Hydra's variable: 1 shows where an error comes from."""
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "launchers"))  # where Hydra discovers the launchers
 
@@ -32,8 +38,12 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    whole = os.environ.setdefault(FULL, "0") == "1"
+    os.environ[FULL] = "1"  # Hydra then raises its errors, and they are one line here
     try:
         sys.argv[1:] = expand(sys.argv[1:], CONF)
-    except ConfigError as error:
-        sys.exit(str(error))
-    main()
+        main()
+    except (HydraException, OmegaConfBaseException) as error:
+        if whole:
+            raise
+        sys.exit(one_line(error, sys.argv[1:], CONF))

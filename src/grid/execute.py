@@ -12,7 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 from src.grid import lease
@@ -22,6 +22,7 @@ from src.grid.plan import Plan
 from src.grid.processes import enter_child
 from src.grid.ranks import Task, compute
 from src.grid.source import reaching
+from src.grid.space import is_full
 from src.grid.step import Step, canonical
 from src.grid.store import Store
 
@@ -133,13 +134,17 @@ def run_recorded(
         traceback.print_exc()
         return False
     except Exception as error:
-        traceback.print_exc()
+        text = traceback.format_exc()
+        with suppress(OSError):  # on a full disk
+            print(text, file=sys.stderr)
+        if is_full(error, store.root):
+            text += f"\nno space left in {store.root}; make room, and the same command goes on from what is complete\n"
         where = ""
         if task and task.size > 1:
             where = f"rank {task.rank} on {os.uname().nodename}\n"
             if LOST_PEER.search(str(error)):
                 time.sleep(PEER_SECONDS)  # the scheduler ends this rank meanwhile, because of the other
-        record_failure(file, where + traceback.format_exc())
+        record_failure(file, where + text)
         return False
     return True
 
@@ -150,16 +155,22 @@ def failure_file(grid: Path, name: str) -> Path:
 
 
 def record_failure(file: Path, text: str) -> None:
-    """Write the file, unless there is one: the first failure is the cause of the others."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+    """Write the file, unless there is one: the first failure is the cause of the others.
+
+    Where it cannot be written the log says so: the failure is what counts.
+    """
     temporary = file.with_name(f".{file.name}-{os.uname().nodename}-{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8")
         os.link(temporary, file)
     except FileExistsError:
         pass
+    except OSError as error:
+        log.error("%s cannot be written: %s", file, error.strerror)
     finally:
-        temporary.unlink()
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def failure_reason(file: Path) -> str:

@@ -99,8 +99,21 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def ending(exitcode: int | None) -> str:
-    """How a process ended, in words."""
+def memory_kills() -> int:
+    """How many processes the kernel of this machine has ended for want of memory since it started; 0 where it does not
+    tell."""
+    try:
+        lines = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+
+
+def ending(exitcode: int | None, kills: int | None = None) -> str:
+    """How a process ended, in words. kills: memory_kills() before it."""
     if exitcode is not None and exitcode < 0:
-        return f"was killed by signal {-exitcode} ({signal.Signals(-exitcode).name})"
+        more = ""
+        if exitcode == -signal.SIGKILL and kills is not None and memory_kills() > kills:
+            more = ": the kernel ended a process at that time because the memory was used up"
+        return f"was killed by signal {-exitcode} ({signal.Signals(-exitcode).name}){more}"
     return f"ended with exit code {exitcode}"

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -178,12 +179,13 @@ def test_kill_9_of_the_driver_ends_the_workers_and_the_next_run_goes_on(driver: 
     assert driver.numbers()["d"] == "1112"
 
 
-def test_ctrl_c_says_what_is_complete_and_exits_130(driver: Driver) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_say_what_is_complete_and_exit_130(driver: Driver, sent: int) -> None:
     counter, gate = driver.root / "counter", driver.root / "gate"
     spec = diamond(counter, b={"gate": str(gate)}, c={"gate": str(gate)})
     process = driver.start(spec)
     until(lambda: counter.exists() and driver.counted() == ["a", "b", "c"])
-    os.killpg(process.pid, signal.SIGINT)
+    (os.killpg if sent == signal.SIGINT else os.kill)(process.pid, sent)
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 130, output
     assert "1 of 4 steps are complete" in output
@@ -195,6 +197,62 @@ def test_ctrl_c_says_what_is_complete_and_exits_130(driver: Driver) -> None:
     gate.touch()
     code, output = driver.run(spec)
     assert code == 0 and driver.numbers()["d"] == "1112"
+
+
+def test_steps_begin_again_when_the_process_that_starts_them_is_killed(driver: Driver) -> None:
+    counter, gate = driver.root / "counter", driver.root / "gate"
+    spec = diamond(counter, b={"gate": str(gate)}, c={"gate": str(gate)})
+    process = driver.start(spec)
+    until(lambda: counter.exists() and driver.counted() == ["a", "b", "c"])
+    before = driver.runs()
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    (server,) = [pid for pid in children if b"forkserver" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(int(server), signal.SIGKILL)
+    until(lambda: driver.counted() == ["a", "b", "b", "c", "c"])
+    gate.touch()
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 0 and "Traceback" not in output, output
+    assert "again     b-" in output and "again     c-" in output
+    assert driver.counted() == ["a", "b", "b", "c", "c", "d"] and driver.numbers()["d"] == "1112"
+    assert all(started(pid) is None for _, pid in before)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True, check=False)
+    if done.returncode != 0:
+        pytest.skip("a file system can be mounted by root alone")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.mark.parametrize("when", ["before", "while a step runs"])
+def test_a_full_disk_is_said_and_the_same_command_goes_on(driver: Driver, small_disk: Path, when: str) -> None:
+    counter, gate = driver.root / "counter", driver.root / "gate"
+    full = Driver(small_disk)
+    spec = diamond(counter, b={"gate": str(gate)})
+    filler = small_disk / "filler"
+    if when == "before":
+        filler.write_bytes(bytes(3_500_000))
+        gate.touch()
+        code, output = full.run(spec)
+    else:
+        process = full.start(spec)
+        until(lambda: counter.exists() and driver.counted() == ["a", "b", "c"])
+        with suppress(OSError), filler.open("wb", buffering=0) as stream:
+            while stream.write(bytes(4096)):
+                pass
+        gate.touch()
+        output, _ = process.communicate(timeout=240)
+        code = process.returncode
+    assert code == 1 and f"no space left in {small_disk}/store" in output, output
+    assert "Traceback" not in output
+    filler.unlink()
+    code, output = full.run(spec)
+    assert code == 0 and full.numbers()["d"] == "1112", output
 
 
 def test_two_drivers_share_the_steps(driver: Driver) -> None:

@@ -1,0 +1,66 @@
+"""What Hydra and OmegaConf say of wrong overrides, as one line that names the setting and what would be right."""
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from src.grid.errors import ConfigError
+from src.grid.typed import unknown
+
+FOUND = re.compile(r"Could not find '([^']+)'\s*Available options in '([^']+)':\s*(.*)", re.DOTALL)
+NO_SETTING = re.compile(r"Could not (?:override|delete from config\.) *'([^'=]+)'")
+DELETED = re.compile(r"Could not delete from config\. '([^'=]+)' does not exist")
+THERE = re.compile(r"Could not append to config\. An item is already at '([^']+)'")
+SEVERAL = re.compile(r"Ambiguous value for argument '(.+?)'", re.DOTALL)
+NO_CHOICE = re.compile(r"Could not override '([^']+)'\.\s*No match in the defaults list", re.DOTALL)
+
+
+def one_line(error: Exception, overrides: Sequence[str], conf: Path) -> str:
+    """The line. overrides: those of the command; conf: the folder of the settings."""
+    if isinstance(error, ConfigError):
+        return str(error)
+    text = str(error)
+    if found := FOUND.search(text):
+        return f"{found[2]}={found[1].rpartition('/')[2]}: there is none of that name; there are {', '.join(found[3].split())}"
+    if found := SEVERAL.search(text):
+        return f"{found[1]}: several values need -m before them; a list stands in brackets, a text with commas in quotes"
+    if found := THERE.search(text):
+        return f"+{found[1]}: the setting is there already; write it without +"
+    if found := DELETED.search(text) or NO_SETTING.search(text):
+        return unknown(found[1], settings(found[1], overrides, conf))
+    if isinstance(error, OmegaConfBaseException) and error.full_key:
+        return f"{error.full_key}: {text.splitlines()[0]}"
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("See https://")]
+    return " ".join(lines) or type(error).__name__
+
+
+def settings(wrong: str, overrides: Sequence[str], conf: Path) -> Mapping[str, Any]:
+    """The settings that there are, with the overrides but for those of the setting that does not exist and those with
+    several values; with none of them if that does not go."""
+    kept = []
+    for each in overrides:
+        try:
+            parsed = OverridesParser.create().parse_override(each)
+        except HydraException:
+            continue
+        if parsed.get_key_element().lstrip("~+").partition("@")[0] != wrong and not parsed.is_sweep_override():
+            kept.append(each)
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        load = partial(compose, "config", return_hydra_config=wrong.startswith("hydra."))
+        for given in (kept, []):
+            try:
+                found: Any = OmegaConf.to_container(load(overrides=given), resolve=False)
+            except (HydraException, OmegaConfBaseException):
+                continue
+            return dict(found)
+    return {}
