@@ -22,7 +22,7 @@ from src.grid.errors import ConfigError
 from src.grid.row import Row
 from src.grid.step import Step
 from src.grid.typed import typed
-from src.model.settings import ScratchModel, described
+from src.model.settings import GivenModel, ScratchModel, described
 from src.speech.published_settings import LISTS, PretrainedSpeech
 from src.speech.settings import EVALUATED, FittedSpeech
 from src.stages import SETS, TEXT, Stage, before
@@ -36,6 +36,7 @@ from src.steps.examples import Examples
 from src.steps.fisher import Fisher
 from src.steps.gather import Gather
 from src.steps.generate import Generate
+from src.steps.given import Given
 from src.steps.harness import Harness
 from src.steps.kmeans import Kmeans
 from src.steps.merge import Merge
@@ -66,6 +67,9 @@ def row(composed: DictConfig) -> Row:
     if cell.original:
         model = made.base
         final = made.scores(model, TEXT_TASKS)
+    elif cell.strategy.given is not None:
+        model = made.given(cell.strategy.given)
+        final = made.scores(model, list(TASKS))
     else:
         chain = made.chain()
         model = made.derive(chain)
@@ -121,6 +125,13 @@ class Recipe:
             self.base = Base(units=units, architecture=architecture, optimization=optimization, corpus=self.corpus)
         else:
             self.base = Backbone(units=units, config=described(model))
+
+    def given(self, config: GivenModel) -> Given:
+        """A model that is trained already. A whole one is its own base."""
+        units, base = self.cell.speech.quantizer.clusters, self.base
+        made = Given(config=config, units=units, base=base if config.adapter else None)
+        self.base = made.base or made
+        return made
 
     def fit(self, speech: FittedSpeech) -> None:
         """Text that is written here, and speech components that are fitted to one voice."""

@@ -49,7 +49,7 @@ def write(source: Path, out: Path, shard_bytes: int = SHARD_BYTES) -> dict[str, 
     expected = _shapes(config)
     names = {}
     for name in checkpoint.files:
-        target = name if layers is None else _text_name(name, layers)
+        target = name if layers is None else text_name(name, layers)
         if target in expected:
             names[target] = name
     if missing := sorted(expected.keys() - names.keys()):
@@ -194,7 +194,7 @@ def _shapes(config: Any) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _text_name(name: str, layers: dict[int, int]) -> str | None:
+def text_name(name: str, layers: dict[int, int]) -> str | None:
     """A tensor's name in the Llama that is written; None for what it has not: vision, projector, cross-attention.
 
     The hub has `language_model.model.*`, transformers 5 `model.language_model.*`, MllamaForCausalLM `model.*`.
