@@ -159,7 +159,7 @@ class Recipe:
             quantizer = Kmeans(config=speech.quantizer, corpus=self.corpus, encoder=quantizer)
         ready = self.cell.data.units
         shards: dict[str, Step] = {}
-        for name in LISTS if ready is None else EVALUATED:
+        for name in LISTS if ready is None and self.cell.trained else EVALUATED:
             made = shards_of(name, speech, self.corpus, published, quantizer)
             shards |= {shard.shard_name: shard for shard in made}
         self.units = self.asked_units = Gather(shards=shards)
