@@ -8,8 +8,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transformers import AutoTokenizer
-
 from src.data.prompts import UNIT, unit_token
 from src.model import published_adapter, text_part
 from src.model.hub_files import commit, snapshot
@@ -46,7 +44,7 @@ def _whole(source: Path, units: int, out: Path) -> dict[str, Any]:
     """Copy a whole model, its chat template made fit to ask with."""
     check(source, units)
     written = text_part.write(source, out)
-    tokenizer: Any = AutoTokenizer.from_pretrained(out)
+    tokenizer = text_part.tokenizer_of(out)
     rows = json.loads((out / "config.json").read_text(encoding="utf-8"))["vocab_size"]
     if rows < len(tokenizer):
         raise ValueError(f"{source}: its tokenizer has {len(tokenizer)} tokens, and its embeddings {rows} rows")
@@ -59,10 +57,10 @@ def _whole(source: Path, units: int, out: Path) -> dict[str, Any]:
 
 
 def check(source: Path, units: int) -> None:
-    """Raise ValueError, one line, for a folder that is no whole model (src/model/text_part.py), or whose unit tokens are
-    not <|0|> to <|units - 1|>."""
+    """Raise ValueError, one line, for a folder that is no whole model (src/model/text_part.py), or whose unit tokens
+    are not <|0|> to <|units - 1|>."""
     text_part.check(source)
-    vocabulary: dict[str, int] = AutoTokenizer.from_pretrained(source).get_vocab()
+    vocabulary: dict[str, int] = text_part.tokenizer_of(source).get_vocab()
     found = {token for token in vocabulary if UNIT.fullmatch(token)}
     wanted = {unit_token(unit) for unit in range(units)}
     if found != wanted:

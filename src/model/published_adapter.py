@@ -16,13 +16,12 @@ from typing import Any
 from peft import LoraConfig
 from safetensors import safe_open
 from safetensors.torch import save_file
-from transformers import AutoTokenizer
 
 from src.data.prompts import UNIT
 from src.model.adapter import ADAPTER, FULL, LORA, PREFIX, SETTINGS
-from src.model.checkpoint import Checkpoint
 from src.model.checkpoint import SETTINGS as TOKENIZER
-from src.model.text_part import TOKENIZERS, text_name
+from src.model.checkpoint import Checkpoint
+from src.model.text_part import TOKENIZERS, text_name, tokenizer_of
 from src.model.vocabulary import EMBEDDINGS, HEAD
 
 INNER, TOKENIZER_BESIDE = "final_model", "final_tokenizer"
@@ -94,14 +93,15 @@ def write(source: Path, base: Path, out: Path) -> dict[str, Any]:
 
 
 def check(source: Path) -> None:
-    """Raise ValueError, one line, for a folder that is no adapter of a known form, as far as its configuration tells."""
+    """Raise ValueError, one line, for a folder that is no adapter of a known form, by its configuration."""
     inner = source / INNER if (source / INNER / SETTINGS).is_file() else source
     _config(inner)
 
 
 def _config(folder: Path) -> dict[str, Any]:
     if not (folder / SETTINGS).is_file():
-        raise ValueError(f"{folder} has no {SETTINGS}: it must be a folder of PEFT (a whole model is given.model)")
+        whole = "a whole model is strategy.given.model"
+        raise ValueError(f"{folder} has no {SETTINGS}: it must be a folder of PEFT ({whole})")
     if not (folder / LORA).is_file():
         raise ValueError(f"{folder} has no {LORA}; pickled weights are not loaded: save it in safetensors")
     try:
@@ -150,7 +150,7 @@ def _same_tokens(folder: Path, base: Path) -> bool:
     """Whether a folder has a tokenizer. Raises ValueError if that numbers its tokens otherwise than the base's."""
     if not any(all((folder / name).is_file() for name in names) for names in TOKENIZERS):
         return False
-    theirs, ours = (AutoTokenizer.from_pretrained(place).get_vocab() for place in (folder, base))
+    theirs, ours = (tokenizer_of(place).get_vocab() for place in (folder, base))
     if theirs != ours:
         units = [sum(UNIT.fullmatch(token) is not None for token in vocabulary) for vocabulary in (theirs, ours)]
         other = min(theirs.items() ^ ours.items(), key=lambda each: each[1])

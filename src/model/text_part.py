@@ -115,6 +115,19 @@ def require_every_id(folder: Path, ids: Iterable[int]) -> None:
         )
 
 
+def tokenizer_of(folder: Path, source: Path | None = None) -> Any:
+    """The tokenizer in a folder. Raises ValueError, one line that names `source` (by default the folder), where it
+    cannot be read."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder)
+    except Exception as error:  # of whatever library reads it, in several lines
+        first = (str(error).splitlines() or [""])[0]
+        told = f"{source or folder}: its tokenizer cannot be read ({type(error).__name__}: {first})"
+        raise ValueError(told) from error
+
+
 def _ids(tokenizer: Mapping[str, Any]) -> list[int]:
     """The ids in a tokenizer.json."""
     vocabulary = tokenizer.get("model", {}).get("vocab", {})
@@ -214,14 +227,8 @@ def text_name(name: str, layers: dict[int, int]) -> str | None:
 
 def _keep_chat_template(source: Path, out: Path) -> None:
     """Where the template is a file of the vision model's processor, make it the tokenizer's."""
-    from transformers import AutoTokenizer
-
     apart = out / "chat_template.json"
-    try:
-        template = AutoTokenizer.from_pretrained(out).chat_template
-    except Exception as error:  # of whatever library reads it, in several lines
-        first = (str(error).splitlines() or [""])[0]
-        raise ValueError(f"{source}: its tokenizer cannot be read ({type(error).__name__}: {first})") from error
+    template = tokenizer_of(out, source).chat_template
     if template is None and apart.is_file():
         (out / "chat_template.jinja").write_text(json.loads(apart.read_text())["chat_template"])
     apart.unlink(missing_ok=True)

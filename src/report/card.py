@@ -20,8 +20,8 @@ from src.grid.store import Store
 from src.model.hub_files import REPOSITORY
 from src.report import curves
 from src.report.cells import percent
-from src.report.components import given_of
 from src.report.columns import HARNESS, columns, glossary, heading
+from src.report.components import given_of
 from src.report.lines import Line, scores_of
 from src.report.markdown import escape, piped
 from src.report.sets import titles
@@ -179,8 +179,9 @@ def history(row: Row) -> str:
     if row.config["original"]:
         return "This is the text model itself, before any training on speech; with the units in its vocabulary."
     if given := given_of(row.config):
-        where = f"the model {given['model']}" if given.get("model") else f"the adapter {given['adapter']}"
-        return f"This is {where}, as it was published: Palimpsest has scored it, and trained nothing."
+        kind = "model" if given.get("model") else "adapter"
+        name = given[kind] if on_hub(given[kind]) else Path(given[kind]).name
+        return f"This is the {kind} {name} as it was published: Palimpsest has scored it, and trained nothing."
     config = row.config
     alpha, method = config["discount"]["alpha"], config["merge"]["method"]
     replay = "with" if config["replay"]["enabled"] else "without"

@@ -10,7 +10,7 @@ NONE = "none"
 
 
 def given_of(config: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """`strategy.given` of a row's settings: the model that somebody else has trained; None where the row is not such."""
+    """`strategy.given` of a row's settings: a model that others have trained; None where the row is no such model."""
     given: Mapping[str, Any] | None = config["strategy"].get("given")
     return given
 
