@@ -20,7 +20,7 @@ from src.grid.errors import ConfigError
 from src.grid.typed import typed, unknown
 from src.machine.settings import Expected, Gpu
 from src.merge.methods import Merging
-from src.model.settings import PublishedModel, ScratchModel
+from src.model.settings import GivenModel, PublishedModel, ScratchModel
 from src.speech.published_settings import PretrainedSpeech
 from src.speech.settings import FittedSpeech
 from src.stages import Stage
@@ -34,6 +34,8 @@ class Strategy:
 
     name: str
     label: str
+    given: GivenModel | None = None
+    """This row is a model that somebody has trained already: nothing is trained."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,10 +111,16 @@ class Cell:
         right = f"between 0 and the trained alpha, train.adapter.alpha={trained:g}, or null"
         require(alpha is None or 0 <= alpha <= trained, "discount.alpha", alpha, right)
         roles = ["base", *(stage.name for stage in self.chain)]
-        if not self.original and self.merge.method is not None:
+        if self.trained and self.merge.method is not None:
             for role in self.merge.roles:
                 right = "out of " + ", ".join(roles) + f" (~merge.models.{role} leaves it out)"
                 require(role in roles, "merge.models", role, right)
+
+
+    @property
+    def trained(self) -> bool:
+        """Whether this row's model is made by training."""
+        return not self.original and self.strategy.given is None
 
 
 VARIANTS: dict[str, dict[str, type]] = {
@@ -192,7 +200,7 @@ def _check_together(made: Cell, replay: Mapping[str, Any]) -> None:
     for stage in made.chain:
         pool = stage.replay.pool
         require(not published or pool == "honest", "replay.pool", pool, "honest with data.name=published")
-    if made.original:
+    if not made.trained:
         changed = {
             "replay.enabled": replay.get("enabled"),
             "merge.method": made.merge.method,
@@ -201,7 +209,9 @@ def _check_together(made: Cell, replay: Mapping[str, Any]) -> None:
         }
         told = [f"{key}={value}" for key, value in changed.items() if value not in (None, False)]
         right = "without: nothing is trained that could be replayed, merged, discounted or changed"
-        require(not told, "strategy=original with " + ", ".join(told), made.original, right)
+        what = "strategy=original" if made.original else "strategy.given"
+        require(not told, f"{what} with " + ", ".join(told), True, right)
+        require(not (made.original and made.strategy.given), "original with strategy.given", True, "one of the two")
 
 
 def local_paths(settings: Mapping[str, Any], section: str = "") -> Iterator[tuple[str, Path]]:

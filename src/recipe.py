@@ -22,7 +22,7 @@ from src.grid.errors import ConfigError
 from src.grid.row import Row
 from src.grid.step import Step
 from src.grid.typed import typed
-from src.model.settings import ScratchModel, described
+from src.model.settings import GivenModel, ScratchModel, described
 from src.speech.published_settings import LISTS, PretrainedSpeech
 from src.speech.settings import EVALUATED, FittedSpeech
 from src.stages import SETS, TEXT, Stage, before
@@ -36,6 +36,7 @@ from src.steps.examples import Examples
 from src.steps.fisher import Fisher
 from src.steps.gather import Gather
 from src.steps.generate import Generate
+from src.steps.given import Given
 from src.steps.harness import Harness
 from src.steps.kmeans import Kmeans
 from src.steps.merge import Merge
@@ -66,6 +67,9 @@ def row(composed: DictConfig) -> Row:
     if cell.original:
         model = made.base
         final = made.scores(model, TEXT_TASKS)
+    elif cell.strategy.given is not None:
+        model = made.given(cell.strategy.given)
+        final = made.scores(model, list(TASKS))
     else:
         chain = made.chain()
         model = made.derive(chain)
@@ -122,6 +126,13 @@ class Recipe:
         else:
             self.base = Backbone(units=units, config=described(model))
 
+    def given(self, config: GivenModel) -> Given:
+        """A model that is trained already. A whole one is its own base."""
+        units, base = self.cell.speech.quantizer.clusters, self.base
+        made = Given(config=config, units=units, base=base if config.adapter else None)
+        self.base = made.base or made
+        return made
+
     def fit(self, speech: FittedSpeech) -> None:
         """Text that is written here, and speech components that are fitted to one voice."""
         assert isinstance(self.cell.data, ClosedDomain)
@@ -148,7 +159,7 @@ class Recipe:
             quantizer = Kmeans(config=speech.quantizer, corpus=self.corpus, encoder=quantizer)
         ready = self.cell.data.units
         shards: dict[str, Step] = {}
-        for name in LISTS if ready is None else EVALUATED:
+        for name in LISTS if ready is None and self.cell.trained else EVALUATED:
             made = shards_of(name, speech, self.corpus, published, quantizer)
             shards |= {shard.shard_name: shard for shard in made}
         self.units = self.asked_units = Gather(shards=shards)

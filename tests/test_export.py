@@ -28,6 +28,8 @@ from src.model import difference
 from src.model.tokenizer import build_tokenizer
 from src.recipe import compose
 from src.report import card
+from src.report.components import components
+from src.report.tracking.components import components as named
 from src.steps.discount import Discount
 from src.steps.generate import Generate
 from src.steps.merge import Merge
@@ -347,6 +349,16 @@ def test_what_a_strategy_did_is_said_in_words() -> None:
     assert "without replay" in said["scale_14"] and "alpha 16, is applied with alpha 14" in said["scale_14"]
     assert "with replay" in said["merge_dare_replay"]
     assert "(dare_ties) from: asr, tts, sqa, base" in said["merge_dare_replay"]
+
+
+def test_a_given_model_s_card_says_whose_it_is(tmp_path: Path) -> None:
+    own = f"{{model: {tmp_path / 'mine'}}}"
+    rows = [compose(["strategy=none", f"+strategy.given={told}"]) for told in ("{adapter: some/adapter}", own)]
+    assert card.history(rows[0]).startswith("This is the adapter some/adapter as it was published")
+    assert card.history(rows[1]).startswith("This is the model mine as it was published")
+    assert [card.base_model(row) for row in rows] == [None, str(tmp_path / "mine")]
+    assert card.settings(rows[0].config).keys() == {"profile", "seed", "model", "strategy"}
+    assert components(rows[0])["alpha"] is None and named(rows[0])["model"] == "some/adapter"
 
 
 def test_scores_of_further_tasks_are_in_their_own_units() -> None:

@@ -115,6 +115,14 @@ def test_a_strategy_is_one_file(copy: Copy, plain: list[list[str]]) -> None:
     assert new == ["merge-slerp-replay", "generate-merge-slerp-replay", "score-merge-slerp-replay"]
 
 
+def test_a_model_that_is_trained_already_is_one_file(copy: Copy, plain: list[list[str]]) -> None:
+    (yaml,) = blocks("A model that is trained already", "yaml")
+    copy.write("conf/strategy/extra/theirs.yaml", yaml)
+    (steps,) = added(copy, plain, ["strategy=extra/theirs", "profile=smoke"])
+    assert copy.touched() == {"conf/strategy/extra/theirs.yaml"}
+    assert kinds([name for name in steps if name not in plain[0]]) == ["given", "generate-given", "score-given"]
+
+
 def add_method(copy: Copy) -> None:
     (code,), (yaml,) = (blocks("A training method", language) for language in ("python", "yaml"))
     copy.write("src/train/methods/l1.py", code)
@@ -241,7 +249,7 @@ def test_a_fitted_vocoder_is_one_class_and_one_file(copy: Copy, plain: list[list
 
 def test_the_page_has_a_section_for_each_addition() -> None:
     text = (ROOT / "docs" / "extend.md").read_text(encoding="utf-8")
-    assert len(re.findall(r"^## ", text, re.MULTILINE)) == 9
+    assert len(re.findall(r"^## ", text, re.MULTILINE)) == 10
     named = [name for name in re.findall(r"`((?:src|conf|tests|launchers)/[\w/.]*)`", text) if (ROOT / name).exists()]
     for name in ("tests/launchers/processes/", "tests/launchers/test_another_scheduler.py", "conf/speech/hubert.yaml"):
         assert name in named

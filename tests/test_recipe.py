@@ -23,6 +23,7 @@ from src.steps.score import Score
 from src.steps.train import Train
 
 ROOT = Path(__file__).parents[1]
+GIVEN = "+strategy.given={model: some/model}"
 STRATEGIES = sorted(file.stem for file in (ROOT / "conf" / "strategy").glob("*.yaml"))
 
 
@@ -191,6 +192,10 @@ def test_replay_settings_do_not_touch_rows_without_replay() -> None:
         (["+train.stages.asr.batch_size=4"], "one positive number and one null"),
         (["train.stages.sqa.epochs=0"], "train.stages.sqa.epochs is 0; it must be greater than 0"),
         (["strategy=original", "replay.enabled=true"], "strategy=original with replay.enabled=True"),
+        (["strategy=none", GIVEN, "merge=ties"], "strategy.given with merge.method=ties"),
+        (["strategy=original", GIVEN], "original with strategy.given is True; it must be one of the two"),
+        (["strategy=none", "+strategy.given={}"], "strategy.given.model is {'model': None, 'adapter': None}; it"),
+        (["strategy=none", "+strategy.given={adapter: a, model: b}"], "as exactly one of the two"),
         (
             ["evaluate.matching=fuzzy"],
             "evaluate.matching is 'fuzzy'; it must be one of contiguous, has_answer, substrings",
@@ -244,6 +249,29 @@ def test_centroids_that_are_not_published_are_fitted_once() -> None:
     (fitted,) = (step for step in steps if step.kind == "kmeans")
     assert set(fitted.inputs) == {"corpus", "encoder"}
     assert all(step.inputs["quantizer"] == fitted for step in steps if step.kind == "utterances")
+
+
+@pytest.mark.parametrize("profile", ["smoke", "paper"])
+def test_a_given_model_is_asked_as_all_others_and_nothing_is_trained(profile: str) -> None:
+    trained, whole, adapter = (
+        row(compose("config", overrides=["strategy=none", f"profile={profile}", *more]))
+        for more in ([], [GIVEN], ["+strategy.given={adapter: some/adapter, revision: main}"])
+    )
+    asked: Any = trained.evaluate.inputs["responses"]
+    for one in (whole, adapter):
+        steps = {step.label: step for step in closure(one.steps)}
+        responses: Any = one.evaluate.inputs["responses"]
+        model = steps["given"]
+        assert responses.inputs["model"] is model and not one.curve
+        assert (responses.tasks, responses.config) == (asked.tasks, asked.config)
+        for role in ("corpus", "vocoder", "recognizer"):
+            assert responses.inputs[role] == asked.inputs[role]
+        spoken = {step.label[11:-4] for step in steps.values() if step.kind == "utterances"}
+        assert spoken == ({"eval_qa", "eval_asr"} if profile == "paper" else set())
+        assert not {"train", "examples"} & {step.kind for step in steps.values()}
+        base = responses.inputs["base"]
+        assert base is model if one is whole else base == asked.inputs["base"] == model.inputs["base"]
+        assert model.settings["units"] == (10_000 if profile == "paper" else 64)
 
 
 def test_a_published_model_learns_the_laptops_units() -> None:

@@ -21,7 +21,7 @@ from src.model.hub_files import ADDRESS, REPOSITORY, fetching, page
 TIMEOUT = 5.0
 """Seconds that an answer may take."""
 WEIGHTS = ("*.safetensors", "*.bin")
-FETCHING = ("backbone", "pretrained", "datasets")
+FETCHING = ("backbone", "given", "pretrained", "datasets")
 """Kinds of steps that download."""
 
 

@@ -89,7 +89,7 @@ def known(where: str) -> Known | None:
 
 def sources(cell: Mapping[str, Any]) -> list[Source]:
     """All that a row's configuration names and that is not made by the plan itself."""
-    found = [*_model(cell["model"]), *_speech(cell["speech"]), *_data(cell["data"])]
+    found = [*_models(cell), *_speech(cell["speech"]), *_data(cell["data"])]
 
     def one(source: Source) -> tuple[Any, ...]:
         """What is fetched once; what lies here is looked at for each of its settings."""
@@ -111,6 +111,24 @@ def _model(model: Mapping[str, Any]) -> list[Source]:
     from src.model.text_part import WANTED, check
 
     return [_source("model.pretrained", model["pretrained"], model["revision"], patterns=tuple(WANTED), check=check)]
+
+
+def _models(cell: Mapping[str, Any]) -> list[Source]:
+    """The base model, and the model that a row is given. A whole one needs no base."""
+    given = cell["strategy"].get("given")
+    if not given:
+        return _model(cell["model"])
+    revision = given.get("revision")
+    if given.get("adapter"):
+        from src.model.published_adapter import WANTED, check
+
+        own = _source("strategy.given.adapter", given["adapter"], revision, patterns=tuple(WANTED), check=check)
+        return [*_model(cell["model"]), own]
+    from src.model import given as whole
+    from src.model.text_part import WANTED
+
+    look = partial(whole.check, units=cell["speech"]["quantizer"]["clusters"])
+    return [_source("strategy.given.model", given["model"], revision, patterns=tuple(WANTED), check=look)]
 
 
 def _speech(speech: Mapping[str, Any]) -> list[Source]:

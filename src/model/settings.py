@@ -76,6 +76,24 @@ class PublishedModel:
         require(known, "architecture", list(self.architecture or ()), "a configuration with its model_type, or null")
 
 
+@dataclass(frozen=True, kw_only=True)
+class GivenModel:
+    """A spoken language model that somebody has trained already: one of the two, from the Hugging Face hub or a
+    folder."""
+
+    model: str | None = None
+    """A whole model, with the units in its vocabulary."""
+    adapter: str | None = None
+    """A PEFT adapter, with its embeddings and head in full, on the row's own base model (the group `model`)."""
+    revision: str | None = None
+    """Commit, tag or branch of the hub; of a folder, a label to be changed when its files are."""
+
+    def __post_init__(self) -> None:
+        both = {"model": self.model, "adapter": self.adapter}
+        right = "a hub repository or a folder as exactly one of the two"
+        require(bool(self.model) != bool(self.adapter), "model", both, right)
+
+
 NOT_SIZES = ("architectures", "_name_or_path", "dtype", "torch_dtype", "transformers_version")
 """Fields of a config.json that say nothing of a model's sizes."""
 

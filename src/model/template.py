@@ -9,6 +9,8 @@ from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from src.model.chat import Chat
+
 FILE = "chat_template.jinja"
 TODAY = "{%- macro strftime_now(format) -%}26 Jul 2024{%- endmacro -%}"
 """Llama 3's chat template tells the model today's date, so that a model would be asked differently tomorrow. The
@@ -24,6 +26,16 @@ AS_SHOWN = (
 )
 """A template that asks with what stands before an answer where it is shown. A blank there belongs to the answer's first
 token."""
+
+
+def make_fit(folder: Path) -> dict[str, bool]:
+    """Make the chat template in a model's folder fit to be trained and asked with, and say what was changed.
+
+    Raises ValueError where it is of no use.
+    """
+    fixed = {"date_in_template_fixed": stop_the_clock(folder), "question_in_template_fixed": ask_as_shown(folder)}
+    Chat(AutoTokenizer.from_pretrained(folder)).check()
+    return fixed
 
 
 def stop_the_clock(folder: Path) -> bool:

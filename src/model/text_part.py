@@ -49,7 +49,7 @@ def write(source: Path, out: Path, shard_bytes: int = SHARD_BYTES) -> dict[str, 
     expected = _shapes(config)
     names = {}
     for name in checkpoint.files:
-        target = name if layers is None else _text_name(name, layers)
+        target = name if layers is None else text_name(name, layers)
         if target in expected:
             names[target] = name
     if missing := sorted(expected.keys() - names.keys()):
@@ -113,6 +113,19 @@ def require_every_id(folder: Path, ids: Iterable[int]) -> None:
             f"{folder}: its tokenizer has {len(known)} tokens with ids up to {max(known)}, and none with the id "
             f"{min(missing)}: give its tokens the ids from 0 to {len(known) - 1}"
         )
+
+
+def tokenizer_of(folder: Path, source: Path | None = None) -> Any:
+    """The tokenizer in a folder. Raises ValueError, one line that names `source` (by default the folder), where it
+    cannot be read."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder)
+    except Exception as error:  # of whatever library reads it, in several lines
+        first = (str(error).splitlines() or [""])[0]
+        told = f"{source or folder}: its tokenizer cannot be read ({type(error).__name__}: {first})"
+        raise ValueError(told) from error
 
 
 def _ids(tokenizer: Mapping[str, Any]) -> list[int]:
@@ -194,7 +207,7 @@ def _shapes(config: Any) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _text_name(name: str, layers: dict[int, int]) -> str | None:
+def text_name(name: str, layers: dict[int, int]) -> str | None:
     """A tensor's name in the Llama that is written; None for what it has not: vision, projector, cross-attention.
 
     The hub has `language_model.model.*`, transformers 5 `model.language_model.*`, MllamaForCausalLM `model.*`.
@@ -214,14 +227,8 @@ def _text_name(name: str, layers: dict[int, int]) -> str | None:
 
 def _keep_chat_template(source: Path, out: Path) -> None:
     """Where the template is a file of the vision model's processor, make it the tokenizer's."""
-    from transformers import AutoTokenizer
-
     apart = out / "chat_template.json"
-    try:
-        template = AutoTokenizer.from_pretrained(out).chat_template
-    except Exception as error:  # of whatever library reads it, in several lines
-        first = (str(error).splitlines() or [""])[0]
-        raise ValueError(f"{source}: its tokenizer cannot be read ({type(error).__name__}: {first})") from error
+    template = tokenizer_of(out, source).chat_template
     if template is None and apart.is_file():
         (out / "chat_template.jinja").write_text(json.loads(apart.read_text())["chat_template"])
     apart.unlink(missing_ok=True)

@@ -6,16 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transformers import AutoTokenizer
-
 from src.model import text_part
-from src.model.chat import Chat
+from src.model.hub_files import commit
 from src.model.settings import PublishedModel
-from src.model.template import ask_as_shown, stop_the_clock
+from src.model.template import make_fit
 from src.model.vocabulary import extend
 
 if TYPE_CHECKING:
     from src.grid.context import Context
+
 
 def write(settings: PublishedModel, units: int, out: Path, context: "Context") -> dict[str, Any]:
     """Write theta_0 as `out/model`, in the type of the published weights; a summary of what was done.
@@ -41,15 +40,12 @@ def write(settings: PublishedModel, units: int, out: Path, context: "Context") -
     if planned not in (None, grown["text_tokens"]):
         raise ValueError(f"model.text_tokens={planned}: the tokenizer of {settings.pretrained} has "
                          f"{grown['text_tokens']}")  # fmt: skip
-    dated, changed = stop_the_clock(out / "model"), ask_as_shown(out / "model")
     try:
-        Chat(AutoTokenizer.from_pretrained(out / "model")).check()
+        fixed = make_fit(out / "model")
     except ValueError as error:
         raise ValueError(f"model.pretrained={settings.pretrained}: {error}") from error
     context.report(done=2, total=2)
-    commit = source.name if source.parent.name == "snapshots" else None
-    fixed = {"date_in_template_fixed": dated, "question_in_template_fixed": changed}
-    return {**written, **grown, "commit": commit, **fixed}
+    return {**written, **grown, "commit": commit(source), **fixed}
 
 
 def agree(folder: Path, planned: Mapping[str, Any]) -> None:

@@ -21,12 +21,14 @@ from src.model.hub_files import REPOSITORY
 from src.report import curves
 from src.report.cells import percent
 from src.report.columns import HARNESS, columns, glossary, heading
+from src.report.components import given_of
 from src.report.lines import Line, scores_of
 from src.report.markdown import escape, piped
 from src.report.sets import titles
 from src.report.stages import listed, title, trained
 from src.steps.backbone import Backbone
 from src.steps.generate import Generate
+from src.steps.given import Given
 
 ASIDE = ("outputs", "name", "plan_only", "recompute", "compare", "tracker", "hydra")
 """Overrides that say where a row was made, and not what it is."""
@@ -48,8 +50,11 @@ def base_of(row: Row) -> Step:
 
 
 def base_model(row: Row) -> str | None:
-    """The published model that training began with; None where that is a step of the plan, trained from scratch."""
+    """The published model that training began with, or that the row is; None where that is a step of the plan, trained
+    from scratch."""
     base = base_of(row)
+    if isinstance(base, Given):
+        return base.config.model
     return base.config.pretrained if isinstance(base, Backbone) else None
 
 
@@ -173,6 +178,10 @@ def history(row: Row) -> str:
     """How the model came to be, in words."""
     if row.config["original"]:
         return "This is the text model itself, before any training on speech; with the units in its vocabulary."
+    if given := given_of(row.config):
+        kind = "model" if given.get("model") else "adapter"
+        name = given[kind] if on_hub(given[kind]) else Path(given[kind]).name
+        return f"This is the {kind} {name} as it was published: Palimpsest has scored it, and trained nothing."
     config = row.config
     alpha, method = config["discount"]["alpha"], config["merge"]["method"]
     replay = "with" if config["replay"]["enabled"] else "without"
@@ -206,7 +215,9 @@ into units, and units into a waveform, is not in this folder; it is in artifacts
 def settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that made the model, without those of what is switched off."""
     kept = ["profile", "seed", "model"]
-    if not config["original"]:
+    if given_of(config):
+        kept += ["strategy"]
+    elif not config["original"]:
         kept += ["train"] + ["replay"] * config["replay"]["enabled"]
         kept += ["merge"] * (config["merge"]["method"] is not None)
         kept += ["discount"] * (config["discount"]["alpha"] is not None)

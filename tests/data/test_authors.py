@@ -6,16 +6,26 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoTokenizer
 
 from src.data import authors, jsonl, prompts, published
 from src.data.settings import PublishedData, ReadySource, ReadyUnits
 from src.data.unit_format import Units
 from src.grid.errors import ConfigError
-from src.grid.step import closure
+from src.grid.execute import execute
+from src.grid.step import Step, closure
+from src.grid.store import Store
 from src.grid.typed import typed
+from src.model.checkpoint import Checkpoint
 from src.recipe import compose
 from src.stages import SETS
-from tests.data.published_files import make_everything, tone
+from src.steps.train import Train
+from src.train.examples import Stored
+from tests.data.published_files import make_everything, overrides, tone
+from tests.model.test_text_part import vision_model
+from tests.train.runner import forkserver
 
 CLUSTERS = 30
 SAID = ["HE HOPED THERE WOULD BE STEW", "AND THEN", "YES"]
@@ -177,3 +187,55 @@ def test_a_row_of_the_table_is_trained_on_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^speech\.quantizer\.centroids is None; it must be those that the units of"):
         other = ["speech=hubert", "speech.vocoder.model=some/of_500"]
         compose(["strategy=replay", "profile=paper", "data=authors", *other, *paths])
+
+
+SIZES = [
+    "train.ranks=1", "train.loss_average=examples", "train.adapter.r=4", "train.adapter.full_last_layers=1",
+    "train.lr=0.01", "train.micro_batch_size=2", "deepspeed=zero0", "replay.ratio=0.5", "replay.text_ratio=0.8",
+    *(f"train.stages.{stage}.max_length=400" for stage in ("asr", "tts", "sqa")),
+    f"speech.quantizer.clusters={CLUSTERS}", "model.architecture=null", "model.text_tokens=null",
+]  # fmt: skip
+
+
+def compute(steps: list[Step], store: Path) -> None:
+    """Body of a process."""
+    store.mkdir()
+    for step in steps:
+        execute(step, Store(store))
+
+
+def test_a_chain_with_replay_is_trained_on_it(tmp_path: Path) -> None:
+    """From the published files to three stages."""
+    ready = publish(tmp_path)
+    vision_model(tmp_path / "llama")
+    config = make_everything(tmp_path / "files", [], [(f"so {n}", tone(0.4)) for n in range(5)])
+    config["speech"]["splits"], config["text"]["sqa_examples"] = [], None
+    paths = [f"data.units.speech.path={ready.speech.path}", f"data.units.questions.path={ready.questions.path}",
+             f"model.pretrained={tmp_path / 'llama'}"]  # fmt: skip
+    settings = ["strategy=replay", "profile=paper", "data=authors", *overrides(config), *paths, *SIZES]
+    row, store = compose(settings), Store(tmp_path / "store")
+    last: Any = row.evaluate.inputs["responses"].inputs["model"]
+    process = forkserver.Process(target=compute, args=(list(closure([last])), store.root))
+    process.start()
+    process.join(300)
+    assert process.exitcode == 0
+    made = {step.label: (store.folder(step), store.manifest(step)["summary"]) for step in closure([last])}
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(made["backbone"][0] / "model")
+    stored = Stored(made["examples-tts"][0])
+    learned = [[label for label in stored[i].labels if label >= 0] for i in range(len(stored))]
+    expected = [tokenizer(interleaved(text) + "<|eot_id|>", add_special_tokens=False)["input_ids"] for text in SAID]
+    assert learned == expected
+    assert tokenizer.convert_tokens_to_ids("<|1|>") in learned[0]
+    trained = {
+        "asr": {"asr": 3, "text": 2}, "tts": {"tts": 3, "text": 2, "asr": 2},
+        "sqa": {"sqa": 4, "text": 3, "asr": 2, "tts": 2},
+    }  # fmt: skip
+    for stage, kept in trained.items():
+        assert {name: told["kept"] for name, told in made[f"train-{stage}-replay"][1]["data"].items()} == kept
+    before = Checkpoint(made["backbone"][0] / "model").tensor("model.embed_tokens.weight")
+    after = load_file(made["train-sqa-replay"][0] / "full.safetensors")["model.embed_tokens.weight"]
+    moved = (after.float() - before.float()).abs().amax(1)
+    units = tokenizer.convert_tokens_to_ids([f"<|{unit}|>" for unit in range(CLUSTERS)])
+    assert moved[units[:5]].min() > 1e-3 and torch.isfinite(after).all()
+    assert isinstance(last, Train) and last.depth == 2

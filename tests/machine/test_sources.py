@@ -172,3 +172,14 @@ def test_one_folder_is_looked_at_for_each_of_its_settings(here: Any) -> None:
     whisper = folder / "components" / "whisper"
     finding, _ = refused([*overrides, f"speech.synthesizer.vocoder={whisper}"])
     assert finding.text.startswith(f"speech.synthesizer.vocoder is '{whisper}'; it must be a HiFi-GAN of SpeechT5")
+
+
+def test_a_given_model_is_looked_into_as_well(files: tuple[Path, list[str]], tmp_path: Path) -> None:
+    """A whole one in place of the base, an adapter beside it."""
+    folder, overrides = files
+    given = [f"+strategy.given={{model: {folder / 'llama'}}}", "strategy=none"]
+    finding, _ = refused([*overrides, *given])
+    assert finding.text.startswith("strategy.given.model: ") and "has no unit tokens of the form <|0|>" in finding.text
+    assert "model.pretrained" not in " ".join(each.text for each in look([*overrides, *given])[0])
+    finding, _ = refused([*overrides, "strategy=none", f"+strategy.given={{adapter: {tmp_path}}}"])
+    assert finding.text.startswith("strategy.given.adapter: ") and "has no adapter_config.json" in finding.text

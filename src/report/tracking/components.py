@@ -12,14 +12,14 @@ NAMES = ("strategy", "replay", "merge", "alpha", "method", "seed", "profile", "m
 def components(row: Row) -> dict[str, Any]:
     """The row's NAMES. replay: the share that is replayed, 0 without."""
     config = row.config
-    replay, model = config["replay"], config["model"]
+    replay, model, given = config["replay"], config["model"], parts.given_of(config)
     return {
         "strategy": row.name,
         "replay": replay["ratio"] if replay["enabled"] else 0,
         **parts.components(row),
         "seed": row.seed,
         "profile": config["profile"],
-        "model": model.get("pretrained") or model["name"],
+        "model": (given and (given.get("model") or given.get("adapter"))) or model.get("pretrained") or model["name"],
     }
 
 
