@@ -88,5 +88,5 @@ def test_a_run_is_told_what_its_missing_steps_need(tmp_path: Path) -> None:
     assert told is not None and told.startswith("Needed at most, of the 48 GiB")
     assert all(f"{kind} {total / GIB:.1f} GiB" in told for kind, total in most.items())
     cached = [replace(each, cached=True) for each in others]
-    assert missing_verdict([], [], [*cached[1:], others[0]]) == missing_verdict([], [], others)
+    assert missing_verdict([], [], [others[0], *cached[1:]]) == told
     assert missing_verdict([], [], cached) is None and missing_verdict([], [], []) is None
