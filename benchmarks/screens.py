@@ -3,7 +3,7 @@
     python -m benchmarks.screens outputs/latest/index.html --to screens
 
 It needs a Chromium or Chrome on the PATH, writes desk-light.png, desk-dark.png, phone-light.png, phone-dark.png and
-print.pdf, and tells of each whether the page is wider than the screen.
+print.pdf, and tells of each whether the page is wider than the screen. A picture ends after 8,000 pixels of the page.
 """
 
 import argparse
