@@ -20,7 +20,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 from rich.console import Console
 
-from launchers.needs import needs_table, verdict
+from launchers.needs import missing_verdict, needs_table
 from launchers.view import counted
 from src.checks import check_setting
 from src.config import compose, local_paths
@@ -84,8 +84,8 @@ class GridLauncher(Launcher):
         if not grid.plan_only:
             for step in grid.plan.resting_on(grid.recompute):
                 grid.store.move_aside(step)
-            if any(not each.cached for each in needed) or any(not each.cached for each in asked):
-                console.print(verdict(needed, asked), highlight=False)
+            if line := missing_verdict(needed, asked, others):
+                console.print(line, highlight=False)
             self.run(grid, console)
         return [
             JobReturn(overrides=o, cfg=c, status=JobStatus.COMPLETED, _return_value=None)

@@ -15,9 +15,7 @@ from src.machine.requirements import Answers, Requirement
 from src.train.settings import AVERAGES
 
 
-def needs_table(
-    found: Sequence[Requirement], asked: Sequence[Answers] = (), others: Sequence[Load] = ()
-) -> RenderableType:
+def needs_table(found: Sequence[Requirement], asked: Sequence[Answers], others: Sequence[Load]) -> RenderableType:
     """Parameters, one line for each training step, and the memory of each setting by part; then the memory of the steps
     `asked`, in which a model answers, and of `others`."""
     parts: list[RenderableType] = []
@@ -38,7 +36,13 @@ def needs_table(
     return Group(*parts)
 
 
-def verdict(found: Sequence[Requirement], asked: Sequence[Answers] = (), others: Sequence[Load] = ()) -> str:
+def missing_verdict(found: Sequence[Requirement], asked: Sequence[Answers], others: Sequence[Load]) -> str | None:
+    """The verdict of a run; None where the store has all of these steps."""
+    every: list[Requirement | Answers | Load] = [*found, *asked, *others]
+    return None if all(each.cached for each in every) else verdict(found, asked, others)
+
+
+def verdict(found: Sequence[Requirement], asked: Sequence[Answers], others: Sequence[Load]) -> str:
     """One line on whether the GPU that is named is large enough; a refusal is made elsewhere."""
     groups: dict[str, Sequence[Requirement | Answers]] = {"training": found, "evaluation": asked}
     most = {what: max(each.memory.total for each in group) / GIB for what, group in groups.items() if group}

@@ -118,7 +118,10 @@ def paired(first: Named, second: Named) -> list[Pair]:
         raise ConfigError("one of the two is a grid and the other a row: name two grids, or two rows (GRID:ROW)")
     lines = [(first.lines[0], second.lines[0])] if first.row else pairs.by_label(first.lines, second.lines)
     if not lines:
-        raise ConfigError(f"no row of {first.grid.name} has the label or strategy of one of {second.grid.name}")
+        raise ConfigError(
+            f"no row of {first.grid.name} can be paired with one of {second.grid.name}: no label is in both, and no "
+            "strategy is once in each; name two rows (GRID:ROW)"
+        )
     return [Pair(_names(first, second, *both), both) for both in lines]
 
 

@@ -3,8 +3,8 @@
 GRID is the name of a folder in outputs/grids, the beginning of one, or a path; the latest grid if it is left out. Its
 rows alone are in it, seeds grouped: bars of the abilities with intervals, components beside scores, forgetting by
 stage, training curves, spoken answers, the table. It is saved in the project that the runs went to, and replaced when
-it is made again. Where the runs are kept offline, or the server does not answer, it is the file workspace.json in the
-grid's folder. In a terminal, `wandb leet outputs/wandb` shows the runs without any server.
+it is made again. Where the runs are kept offline, none are written, or the server does not answer, it is the file
+workspace.json in the grid's folder. In a terminal, `wandb leet outputs/wandb` shows the runs without any server.
 """
 
 import json
@@ -22,6 +22,8 @@ from src.report.tracking.writing import Destination, library
 
 OWNER = "your-account"
 """Stands in the file for the account, where none is named."""
+WITHOUT_SERVER = {"offline": "the runs are kept offline", "disabled": "no runs are written (tracker.mode, WANDB_MODE)"}
+"""Why the workspace is a file, by the tracker's mode."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     there = Destination.of(plan.rows[0].config.get("tracker"), folder)
-    file, reason = folder / "workspace.json", f"the runs are kept {there.mode}" if there.mode != "online" else ""
+    file, reason = folder / "workspace.json", WITHOUT_SERVER.get(there.mode, "")
     entity = there.entity or OWNER
     try:
         if not reason:
@@ -57,7 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not reason:
         print(made.url)
         return 0
-    print(f"{file}: {reason}. Give the command again when they are in a project; till then: wandb leet {there.folder}")
+    kept = "" if there.mode == "disabled" else f"; till then: wandb leet {there.folder}"
+    print(f"{file}: {reason}. Give the command again when they are in a project{kept}")
     return 1 if there.mode == "online" else 0
 
 

@@ -174,8 +174,13 @@ def record_failure(file: Path, text: str) -> None:
 
 
 def failure_reason(file: Path) -> str:
-    """The line of a recorded failure that says most: the last."""
-    lines = [line for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    """The line of a recorded failure that says most."""
+    return reason_in(file.read_text(encoding="utf-8", errors="replace"))
+
+
+def reason_in(traceback: str) -> str:
+    """The line of a traceback that says most: the last."""
+    lines = [line for line in traceback.splitlines() if line.strip()]
     return lines[-1].strip() if lines else "it left no message"
 
 

@@ -40,13 +40,15 @@ def uncertainty(score: Mapping[str, Any]) -> tuple[str, float] | None:
     """What stands after the score: ("±", spread), or ("≥", bound) and ("≤", bound) where every example counted or none.
 
     There the spread is 0 and says nothing: the bound is that of the 95 % interval, of the widest over several seeds.
+    None where that has no width either, as of a word error rate of 100 % in every utterance.
     """
     wide = spread(score)
     if wide == 0 and score["mean"] in (0, 1):
         own = [score["interval"]] if score["std"] is None else [one.get("interval") for one in score["seeds"]]
         if own and all(own):
             low, high = min(one[0] for one in own), max(one[1] for one in own)
-            return ("≥", low) if score["mean"] else ("≤", high)
+            bound = ("≥", low) if score["mean"] else ("≤", high)
+            return None if bound[1] == score["mean"] else bound
     return None if wide is None else ("±", wide)
 
 

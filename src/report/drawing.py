@@ -7,7 +7,7 @@ with `inline`.
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,8 @@ PANEL = (4.4, 3.5)
 """Width and height of a panel in inches, with its title and labels: one fits the screen of a phone."""
 MARGINS = (0.55, 0.2, 0.45, 0.6)
 """Left, right, top and bottom of a panel, in inches."""
+LEGEND_NAME = 23
+"""Most characters of a name in a legend of two columns."""
 
 PAGE = {
     **{INK: "currentColor", QUIET: "var(--quiet)", RULE: "var(--rule)", PAPER: "var(--card)"},
@@ -93,6 +95,11 @@ def panels(figure: "Figure", rows: int, columns: int, below: float) -> "list[lis
         ]
         for i in range(rows)
     ]  # fmt: skip
+
+
+def legend_columns(names: Sequence[str]) -> int:
+    """How many columns of a legend with these names are no wider than a panel."""
+    return 2 if len(names) > 1 and max(map(len, names)) <= LEGEND_NAME else 1
 
 
 def views(vector: Path) -> list[str]:

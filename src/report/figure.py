@@ -20,10 +20,13 @@ from src.stages import ORIGINAL
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-VERSION = 3
+VERSION = 4
 """Version of the drawing; raised when the same numbers are to look different."""
 
-LEGEND_COLUMNS = 2
+NUMBERED = 3
+"""Most curves of an axis whose last score is written beside them."""
+APART = 6.0
+"""Least distance of two such numbers, in percent of the axis."""
 
 
 def average(scores: Mapping[str, Mapping[str, Any]], keys: Sequence[str]) -> tuple[float, float] | None:
@@ -66,7 +69,8 @@ def draw(table: Mapping[str, Any], folder: Path) -> Path | None:
 def _fill(figure: "Figure", table: Mapping[str, Any]) -> None:
     """A row of axes for each chain: the same place on two axes of different chains is not the same training."""
     chosen, told = panels(table), chains(table)
-    below = 0.15 + 0.22 * math.ceil(len(table["curves"]) / LEGEND_COLUMNS)
+    columns = drawing.legend_columns([curve["label"] for curve in table["curves"]])
+    below = 0.15 + 0.22 * math.ceil(len(table["curves"]) / columns)
     shown = looks(table["rows"])
     legend: dict[str, Any] = {}
     for row, (reached, curves) in zip(drawing.panels(figure, len(told), len(chosen), below), told, strict=True):
@@ -78,23 +82,27 @@ def _fill(figure: "Figure", table: Mapping[str, Any]) -> None:
             axis.set_xticks(range(len(reached)), [stages.title(stage) for stage in reached])
             axis.set_yticks(range(0, 101, 25))
             axis.grid(axis="y", color=RULE, linewidth=0.8)
-            for i, curve in enumerate(curves):
+            ends = [
                 _line(axis, curve, keys, reached, (i, len(curves)), shown[curve["label"]])
+                for i, curve in enumerate(curves)
+            ]
+            if len(curves) <= NUMBERED:
+                _number(axis, [end for end in ends if end])
             for handle, name in zip(*axis.get_legend_handles_labels(), strict=True):
                 legend.setdefault(name, handle)
     figure.legend(
-        list(legend.values()), list(legend), loc="lower left", ncols=LEGEND_COLUMNS, frameon=False, fontsize=9,
+        list(legend.values()), list(legend), loc="lower left", ncols=columns, frameon=False, fontsize=9,
     )  # fmt: skip
 
 
 def _line(
     axis: Any, curve: Mapping[str, Any], keys: list[str], reached: list[str], place: tuple[int, int], look: Look
-) -> None:
-    """Draw a curve over the stages. place: which of how many on this axis."""
+) -> tuple[float, float, str] | None:
+    """Draw a curve over the stages. place: which of how many on this axis. Returned: where it ends, and its color."""
     found = {point["stage"]: average(point["scores"], keys) for point in curve["points"]}
     shown = [(x, *found[stage]) for x, stage in enumerate(reached) if found.get(stage)]  # type: ignore[misc]
     if not shown:
-        return
+        return None
     x, y, spread = (list(numbers) for numbers in zip(*shown, strict=True))
     i, count = place
     shift = 0.03 * (i - (count - 1) / 2)
@@ -102,8 +110,15 @@ def _line(
         [at + shift for at in x], y, yerr=spread, color=look.color, label=curve["label"], linestyle=look.line,
         linewidth=2, elinewidth=1.2, capsize=2.5, **drawing.marker(look),
     )  # fmt: skip
-    if count <= 3:
+    return x[-1] + shift, y[-1], look.color
+
+
+def _number(axis: Any, ends: Sequence[tuple[float, float, str]]) -> None:
+    """Write the last score of each curve beside its end (x, score, color), one above another where they are near."""
+    above = -math.inf
+    for x, y, color in sorted(ends, key=lambda end: end[1]):
+        above = max(y, above + APART)
         axis.annotate(
-            f"{y[-1]:.0f}", (x[-1] + shift, y[-1]), xytext=(9, 0), textcoords="offset points",
-            color=look.color, va="center", fontweight="bold",
+            f"{y:.0f}", (x, above), xytext=(9, 0), textcoords="offset points", color=color, va="center",
+            fontweight="bold",
         )  # fmt: skip

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.evaluate.statistics import Estimate
+from src.evaluate.statistics import Estimate, wilson
 from src.grid.store import Store
 from src.report import abilities, drawing
 from src.report.cells import spread
@@ -33,14 +33,23 @@ def collect(lines: Sequence[Line], store: Store) -> dict[str, dict[str, abilitie
         for row in line.rows:
             for group, score in _ifeval(store.lookup(row.evaluate)).get("group", {}).items():
                 values.setdefault(group, []).append((row.seed, score["strict"]))
-        found[line.label] = {
-            group: {
-                **abilities.entry([(seed, Estimate(one["value"], one["standard_error"])) for seed, one in scores]),
-                "n": scores[0][1]["n"],
-            }
-            for group, scores in sorted(values.items())
-        }
+        found[line.label] = {group: _entry(scores) for group, scores in sorted(values.items())}
     return found
+
+
+def _entry(scores: Sequence[tuple[int, Mapping[str, Any]]]) -> abilities.Entry:
+    """(seed, score) of each seed as one entry."""
+    bounds = [_interval(score) for _, score in scores]
+    made = abilities.entry([(seed, Estimate(one["value"], one["standard_error"])) for seed, one in scores], bounds[0])
+    seeds = [{**seed, "interval": bound} for seed, bound in zip(made["seeds"], bounds, strict=True)]
+    return {**made, "seeds": seeds, "n": scores[0][1]["n"]}
+
+
+def _interval(score: Mapping[str, Any]) -> list[float] | None:
+    """Wilson's 95 % interval over the prompts, where all of them agree and the standard error is 0; else None."""
+    if score["value"] not in (0, 1):
+        return None
+    return list(wilson(round(score["value"] * score["clusters"]), score["clusters"]))
 
 
 def chance(lines: Sequence[Line], store: Store) -> list[Any]:
@@ -117,4 +126,5 @@ def _fill(
             error_kw={"elinewidth": 0.9, "ecolor": drawing.INK, "alpha": 0.55},
         )
     handles, names = axis.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=min(2, len(names)), frameon=False, fontsize=9)
+    columns = drawing.legend_columns(names)
+    figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)

@@ -54,8 +54,8 @@ def notes(table: Mapping[str, Any]) -> list[str]:
         heard, natural = (", ".join(percent(one[k]["wer"]) for one in measured) for k in ("resynthesized", "natural"))
         each = f" ({len(measured)} recognizers)" if len(measured) > 1 else ""
         said.append(
-            f"Recognizer's WER{each}: {heard} on the answers spoken anew and resynthesized, {natural} before that; "
-            "it bounds S2S."
+            f"Recognizer's WER{each}: {heard} on correct answers that were spoken, turned into units and made audible "
+            f"again, {natural} on them as they were spoken. What it mishears bounds S2S."
         )
     said += _rules(table)
     if any(row["state"] == "failed" for row in table["rows"]):
@@ -76,20 +76,22 @@ def _legend(table: Mapping[str, Any]) -> list[str]:
     def signs(case: Callable[[str], str]) -> str:
         return ", ".join(case(one["letter"]).translate(SUPERSCRIPTS) for one in references)
 
-    names = " or ".join(f"{one['label']} ({one['letter']})" for one in references)
+    def names(case: Callable[[str], str]) -> str:
+        return " or ".join(f"{one['label']} ({case(one['letter'])})" for one in references)
+
     family = f"Holm's adjustment over the rows of a column, level {marks.LEVEL:g}"
     exact = "exact paired test over the examples (McNemar's; a permutation test for instructions and word errors)"
     over = [test for _, test in tests if test["unit"] == "seeds"]
     if not over:
         return [
-            f"{signs(str.lower)}: this model differs from that of {names}: {exact}; {family}. With one seed it is not "
-            "known whether other trainings would differ, too."
+            f"{signs(str.lower)}: this model differs from that of {names(str.lower)}: {exact}; {family}. With one "
+            "seed it is not known whether other trainings would differ, too."
         ]
     seeds, size = min(len(test["seeds"]) for test in over), max(test["family"] for test in over)
     rows = f"{size} rows" if size > 1 else "one row"
     return [
-        f"{signs(str.upper)}: differs from {names}, and would with new seeds, too: paired t test with the seed as the "
-        f"unit; {family}. With {seeds} seeds and {rows} to a column that takes a difference of "
+        f"{signs(str.upper)}: differs from {names(str.upper)}, and would with new seeds, too: paired t test with the "
+        f"seed as the unit; {family}. With {seeds} seeds and {rows} to a column that takes a difference of "
         f"{marks.needed(seeds, size):.0f} standard errors: a missing mark says little.",
         f"{signs(str.lower)}: the weaker finding that the models of every seed here differ, in one direction: {exact} "
         "in each seed, the largest p; adjusted likewise.",

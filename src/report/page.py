@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from src import tasks
+from src.grid.execute import reason_in
 from src.grid.plan import Plan
 from src.grid.store import Store
 from src.report import (
@@ -62,10 +63,11 @@ def render(
         facts=about.facts(lines, plan, store, manifests),
         command=plan.about.get("command"),
         smoke=smoke,
+        original=any(row["strategy"] == "original" and row["scores"] for row in rows),
         headline=[] if smoke else headline.sentences(table, {line.label: line for line in lines}),
         pools=_pools(table["data"].get("replay_pools", [])),
         states=_states(table),
-        failures=[{"name": step, "text": text} for step, text in failures.items()],
+        failures=[{"name": step, "reason": reason_in(text), "text": text} for step, text in failures.items()],
         main=_columns(main),
         groups=_groups(main, paper.sets(keys)),
         skills=_columns(shown(table, "skills")),
@@ -145,6 +147,7 @@ def _rows(table: Mapping[str, Any], theirs: Mapping[str, str]) -> list[dict[str,
         rows.append(
             {
                 "label": label(row),
+                "strategy": row["strategy"],
                 "state": row["state"],
                 "scores": scores,
                 "missing": cell(row, ""),

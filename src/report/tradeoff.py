@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-VERSION = 3
+VERSION = 4
 """Version of the drawing; raised when the same numbers are to look different."""
 
 GAINED, KEPT = abilities.SPOKEN, abilities.TEXT
@@ -30,10 +30,10 @@ NEAR = 7.0
 """Points between a name and what it names that need no line."""
 NAMES = 16
 """Most rows whose names are tried."""
-KEY_COLUMNS, KEY_LINE = 2, 0.16
-"""Columns of the key, and the inches of one of its lines."""
-WIDEST = 44
-"""Characters of a name in the key."""
+KEY_LINE = 0.16
+"""Inches of a line of the key."""
+WIDEST = {2: 28, 1: 62}
+"""Most characters of a name in the key, by the columns that are then no wider than a panel."""
 LEGEND = 0.35
 """Inches of the legend below the panels."""
 Point = dict[str, abilities.Entry]
@@ -88,7 +88,7 @@ def fill(figure: "Figure", rows: Sequence[Mapping[str, Any]]) -> None:
     if len(_placed(rows)) <= NAMES and _fill(figure, rows, key=0.0):
         return
     figure.clear()
-    _fill(figure, rows, key=0.1 + KEY_LINE * math.ceil(len(_placed(rows)) / KEY_COLUMNS))
+    _fill(figure, rows, key=0.1 + KEY_LINE * math.ceil(len(_placed(rows)) / _key_columns(_placed(rows))))
 
 
 def _fill(figure: "Figure", rows: Sequence[Mapping[str, Any]], key: float) -> bool:
@@ -129,12 +129,17 @@ def short(row: Mapping[str, Any]) -> str:
     return row["label"].removesuffix(" w/ R") if row["replay"] else row["label"]
 
 
+def _key_columns(rows: Sequence[Mapping[str, Any]]) -> int:
+    return 2 if max(len(row["label"]) for row in rows) <= WIDEST[2] else 1
+
+
 def _key(figure: "Figure", rows: Sequence[Mapping[str, Any]], top: float) -> None:
     """Numbers with their names, in columns. top: where it begins, in shares of the figure's height."""
-    each = math.ceil(len(rows) / KEY_COLUMNS)
-    across, down = drawing.PANEL[0] / KEY_COLUMNS / figure.get_figwidth(), KEY_LINE / figure.get_figheight()
+    columns = _key_columns(rows)
+    each = math.ceil(len(rows) / columns)
+    across, down = drawing.PANEL[0] / columns / figure.get_figwidth(), KEY_LINE / figure.get_figheight()
     for i, row in enumerate(rows):
-        name = row["label"] if len(row["label"]) <= WIDEST else f"{row['label'][: WIDEST - 1]}…"
+        name = row["label"] if len(row["label"]) <= WIDEST[columns] else f"{row['label'][: WIDEST[columns] - 1]}…"
         figure.text(
             0.02 * across + i // each * across, top - i % each * down, f"{row['row']}  {name}", va="top", fontsize=7.5,
             color=row["look"]["color"], fontweight="bold" if row["reference"] else "normal",

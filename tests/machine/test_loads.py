@@ -1,6 +1,7 @@
 """What lm-evaluation-harness and the speech of the paper need, and what is said where a GPU is too small."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
+from launchers.needs import missing_verdict
 from src.grid.plan import make_plan
 from src.grid.store import Store
 from src.machine.loads import Load, encoder_parameters, loads, refusal
@@ -76,3 +78,15 @@ def test_a_gpu_that_is_too_small(more: list[str], limit: float, said: str | None
         mended = found(tmp_path, *more, *told, memory_gb=limit)
         assert refusal(mended.values()) is None
         assert f"it needs {max(each.total for each in mended.values()) / GIB:.1f}" in line
+
+
+def test_a_run_is_told_what_its_missing_steps_need(tmp_path: Path) -> None:
+    """A kind whose steps are all in the store is told with the others, and nothing where the store has everything."""
+    others = list(found(tmp_path, memory_gb=48).values())
+    most = {kind: max(each.total for each in others if each.step.kind == kind) for kind in ("harness", "utterances")}
+    told = missing_verdict([], [], others)
+    assert told is not None and told.startswith("Needed at most, of the 48 GiB")
+    assert all(f"{kind} {total / GIB:.1f} GiB" in told for kind, total in most.items())
+    cached = [replace(each, cached=True) for each in others]
+    assert missing_verdict([], [], [others[0], *cached[1:]]) == told
+    assert missing_verdict([], [], cached) is None and missing_verdict([], [], []) is None

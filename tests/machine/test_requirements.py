@@ -354,7 +354,7 @@ def test_more_gpus_help_where_no_other_setting_does(tmp_path: Path) -> None:
 def test_no_gpu_named_is_no_refusal_and_is_said(tmp_path: Path) -> None:
     needs = list(found(tmp_path, "gpu=null").values())
     assert refusal(needs) is None
-    assert "No GPU is named" in verdict(needs) and "No GPU is named" in shown(needs)
+    assert "No GPU is named" in verdict(needs, [], []) and "No GPU is named" in shown(needs)
 
 
 def test_what_is_in_the_store_is_not_refused(tmp_path: Path) -> None:
@@ -433,7 +433,7 @@ def test_answers_that_do_not_fit_are_refused_with_what_would(tmp_path: Path, lim
     needs = asked(tmp_path, *PAPER, gpu={"memory_gb": limit})
     line = refusal([], needs)
     if wanted is None:
-        assert line is None and "evaluation 36.6 GiB" in verdict([], needs)
+        assert line is None and "evaluation 36.6 GiB" in verdict([], needs, [])
         return
     assert line is not None and line.startswith("generate-sqa") and "\n" not in line
     assert f"needs 36.6 GiB, and its GPU has {limit:g} (" in line
@@ -457,7 +457,7 @@ def test_training_and_answers_are_refused_on_one_line(tmp_path: Path) -> None:
 
 def shown(needs: list[Requirement], answering: Sequence[Answers] = ()) -> str:
     console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(needs_table(needs, answering))
+    console.print(needs_table(needs, answering, []))
     return console.export_text()
 
 

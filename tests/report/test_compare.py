@@ -47,7 +47,7 @@ def test_rows_are_named_by_strategy_or_label(fake: FakeGrid) -> None:
         "No mitigation": [ties, linear], "Merge (Linear)": [ties], "Merge (TIES)": [linear], "Replay": [ties, linear],
     }  # fmt: skip
     text = write(rows, fake.plan(), fake.store, fake.grid)
-    assert "Merge (TIES) (M) or Merge (Linear) (E)" in text
+    assert "Merge (TIES) (m) or Merge (Linear) (e)" in text
 
 
 def test_the_default_is_none_and_replay_where_they_are(fake: FakeGrid) -> None:

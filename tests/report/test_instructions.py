@@ -4,11 +4,13 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.stats import binomtest
 
 from src.report import instructions
+from src.report.cells import valued
 from src.report.lines import collapse
 from src.report.report import write
-from tests.report.fakegrid import FakeGrid
+from tests.report.fakegrid import SKILL, FakeGrid
 from tests.report.test_page import page_of
 from tests.report.test_tradeoff import texts
 
@@ -53,9 +55,25 @@ def test_chart_and_table_are_on_the_page(fake: FakeGrid) -> None:
     assert Image.open(fake.grid / "ifeval.png").size[0] > 1000
     told = json.loads((fake.grid / "table.json").read_text())
     none = told["rows"][1]
-    keywords = none["ifeval"]["keywords"]
+    punctuation = none["ifeval"]["punctuation"]
     shown = [line for line in page.rows if line[0] == "No mitigation" and len(line) == 4]
-    assert f"{100 * keywords['mean']:.1f} ± {100 * keywords['standard_error']:.1f}" in [line[2] for line in shown]
+    assert 0 < punctuation["mean"] < 1
+    assert f"{100 * punctuation['mean']:.1f} ± {100 * punctuation['standard_error']:.1f}" in [line[3] for line in shown]
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_a_group_on_which_all_prompts_agree_has_a_bound(
+    seeds: tuple[int, ...], fake: FakeGrid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bound is scipy's, of Wilson's interval."""
+    monkeypatch.setitem(SKILL, "none", (0.2, 0.0, 0.2, 0.2))
+    monkeypatch.setitem(SKILL, "replay", (0.7, 1.0, 0.6, 0.4))
+    fake.add(["none", "replay"], seeds=seeds)
+    found = instructions.collect(collapse(fake.rows, fake.store), fake.store)
+    low, high = (binomtest(k, fake.n).proportion_ci(method="wilson") for k in (0, fake.n))
+    assert valued(found["No mitigation"]["keywords"]) == f"0.0 ≤ {100 * low.high:.1f}"
+    assert valued(found["Replay"]["keywords"]) == f"100.0 ≥ {100 * high.low:.1f}"
+    assert found["No mitigation"]["punctuation"]["seeds"][0]["interval"] is None  # not all of one kind
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -145,7 +145,7 @@ def test_each_setting_has_its_own_reference(fake: FakeGrid) -> None:
     assert list(found["Replay (replay.ratio=0.1)"][key]) == ["none"]
     assert found["No mitigation"] == {}  # it is not said beside which Replay
     text = write(fake.rows, fake.plan(), fake.store, fake.grid)
-    assert "No mitigation (N) or Replay (R)" in text
+    assert "ⁿ, ʳ: this model differs from that of No mitigation (n) or Replay (r)" in text
 
 
 def test_rows_that_were_asked_other_questions_are_not_compared(fake: FakeGrid) -> None:

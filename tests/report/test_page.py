@@ -129,9 +129,10 @@ def test_tracebacks_and_settings_are_escaped_and_shown(fake: FakeGrid) -> None:
     fake.rows[0].config["data"]["facts"] = "<b>bold</b>"
     failures = fake.grid / "failures"
     failures.mkdir(parents=True)
-    (failures / f"{fake.rows[1].evaluate.name}.txt").write_text(f"ValueError: {EVIL}")
+    (failures / f"{fake.rows[1].evaluate.name}.txt").write_text(f"Traceback:\n  in line 7\nValueError: {EVIL}\n")
     page = page_of(fake)
-    assert page.scripts == 1 and f"ValueError: {EVIL}" in page.text and "<b>bold</b>" in page.text
+    assert page.scripts == 1 and "<b>bold</b>" in page.text
+    assert f"{fake.rows[1].evaluate.name}: ValueError: {EVIL}" in page.text and "in line 7" in page.text
     assert next(row for row in page.rows if row[0] == "Replay")[1].split() == ["failed", "66.3"]
 
 

@@ -152,7 +152,8 @@ def test_recognizer_and_pool_are_told(whole: FakeGrid) -> None:
     told, text = report(whole)
     (recognizer,) = told["recognizers"]
     assert recognizer["resynthesized"] == {"wer": 0.034, "n": 60}
-    assert "Recognizer's WER: 3.4 on the answers spoken anew and resynthesized, 1.1 before that" in text
+    assert "Recognizer's WER: 3.4 on correct answers that were spoken, turned into units and made audible again" in text
+    assert "1.1 on them as they were spoken" in text
     assert told["data"] == {
         "replay_pools": ["honest"],
         "matching": ["contiguous"],

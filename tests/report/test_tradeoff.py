@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scipy import stats
 
-from src.report import looks, tradeoff
+from src.report import drawing, looks, tradeoff
 from src.report.report import write
 from tests.report.fakegrid import LABELS, SETS, FakeGrid
 
@@ -119,6 +119,18 @@ def test_no_name_covers_another_or_a_point(count: int, numbers: bool) -> None:
         points = [axis.transData.transform(line.get_xydata()) for line in axis.lines if line.get_marker() != "None"]
         for point in np.concatenate(points):
             assert not any(box.contains(*point) for box in boxes)
+
+
+@pytest.mark.parametrize("length", [10, 28, 29, 38, 62, 90])
+def test_the_key_is_no_wider_than_a_panel(length: int) -> None:
+    """A phone shows no more of it; names stand beside and below each other, all of them bold."""
+    rows = [{**row, "label": "Merge (Linear) (replay.ratio=0.4)".ljust(length, "n")[:length]} for row in crowd(26, 1)]
+    figure = Figure(figsize=(2 * drawing.PANEL[0], 8), dpi=100)
+    FigureCanvasAgg(figure)
+    tradeoff._key(figure, [{**row, "reference": True} for row in rows], 0.9)
+    boxes = [text.get_window_extent() for text in figure.texts]
+    assert len(boxes) == 25 and max(box.x1 for box in boxes) <= 100 * drawing.PANEL[0]
+    assert not any(one.overlaps(two) for one, two in combinations(boxes, 2))
 
 
 def test_bars_end_at_nothing_and_at_everything() -> None:

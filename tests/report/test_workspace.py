@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from src.dashboard import main
+from src.machine import services
 from src.report.report import write
 from tests.report.fakegrid import FakeGrid
 from tests.report.standin import ENTITY, StandIn
@@ -58,6 +59,17 @@ def test_a_file_where_the_runs_are_kept_offline(fake: FakeGrid, capsys: pytest.C
     check(spec, fake)
     bars = panels(spec, "Abilities: low, value and high")
     assert ["mean/t2t/low", "mean/t2t", "mean/t2t/high"] in [panel["metrics"] for panel in bars]
+
+
+def test_a_file_where_no_runs_are_written(
+    fake: FakeGrid, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid(fake)
+    monkeypatch.setattr(services, "resolve_mode", lambda mode: "disabled")
+    assert main(["fake", "--outputs", str(fake.root)]) == 0
+    told = capsys.readouterr().out
+    assert "workspace.json: no runs are written" in told and "wandb leet" not in told
+    assert json.loads((fake.grid / "workspace.json").read_text())["spec"]
 
 
 def test_several_seeds_are_averaged(fake: FakeGrid, capsys: pytest.CaptureFixture[str]) -> None:
