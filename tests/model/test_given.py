@@ -80,7 +80,7 @@ def test_an_adapter_of_a_vision_model_answers_as_by_peft(work: Path, tmp_path: P
     found = logits(work / "base", tmp_path / "out")
     assert torch.allclose(found, expected, rtol=0, atol=2e-5), float((found - expected).abs().max())
     assert not torch.allclose(logits(work / "base", work / "base"), expected, rtol=0, atol=0.1)
-    stage = PeftModel.from_pretrained(  # a stage as all others: PEFT itself loads it
+    stage: Any = PeftModel.from_pretrained(  # a stage as all others: PEFT itself loads it
         AutoModelForCausalLM.from_pretrained(work / "base" / "model"), str(tmp_path / "out" / "adapter")
     )
     assert stage.peft_config["default"].r == 4
