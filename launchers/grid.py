@@ -151,6 +151,9 @@ def prepare(context: HydraContext, config: DictConfig, overrides: Sequence[Seque
     if len(outputs) > 1 or len(names) > 1:
         raise ConfigError(f"name and outputs must be the same in all cells of a grid, not {outputs | names}")
     root = Path(outputs.pop())
+    there = next(path for path in (root, *root.absolute().parents) if path.exists())
+    right = "a folder that can be written, or a path where one can be made"
+    check_setting(there.is_dir() and os.access(there, os.W_OK), "outputs", str(root), right)
     store = Store(root / "store")
     folder = root / "grids" / _folder_name(names.pop() or grid_name(rows))
     plan_only = any(cell.get("plan_only", False) for cell in cells)
@@ -187,8 +190,8 @@ def made_by_other_code(plan: Plan, store: Store) -> list[str]:
 
 
 def _folder_name(name: object) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]*", str(name)):
-        raise ConfigError(f"name={name}: only letters, digits and . _ + - may stand in the name of a grid")
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,127}", str(name)):
+        raise ConfigError(f"name={name}: the name of a grid has up to 128 letters, digits and . _ + -")
     return str(name)
 
 

@@ -20,10 +20,11 @@ from src.grid.errors import ConfigError
 from src.grid.typed import typed, unknown
 from src.machine.settings import Expected, Gpu
 from src.merge.methods import Merging
-from src.model.settings import GivenModel, PublishedModel, ScratchModel
+from src.model.settings import Architecture, GivenModel, PublishedModel, ScratchModel
 from src.speech.published_settings import PretrainedSpeech
 from src.speech.settings import FittedSpeech
 from src.stages import Stage
+from src.train.deepspeed_settings import check_deepspeed
 from src.train.methods import Method, made_of
 from src.train.settings import OWN_DEEPSPEED_KEYS
 
@@ -61,6 +62,10 @@ class Tracker:
     """Notes of every run; null: WANDB_NOTES where it is set."""
 
     def __post_init__(self) -> None:
+        forbidden, project = "/\\#?%:", self.project
+        right = "1 to 128 characters, none of them out of " + forbidden
+        fit = project is None or (0 < len(project) <= 128 and not set(project) & set(forbidden))
+        require(fit, "tracker.project", project, right)
         right = "1 to 64 characters, none of them a comma"
         for tag in self.tags:
             require(0 < len(tag) <= 64 and "," not in tag, "tracker.tags", tag, right)
@@ -107,15 +112,30 @@ class Cell:
         seed(self)
         for key in OWN_DEEPSPEED_KEYS:
             require(key not in self.deepspeed, f"deepspeed.{key}", self.deepspeed.get(key), "left out: train sets it")
+        check_deepspeed(self.deepspeed)
         alpha, trained = self.discount.alpha, self.chain[0].adapter.alpha
         right = f"between 0 and the trained alpha, train.adapter.alpha={trained:g}, or null"
         require(alpha is None or 0 <= alpha <= trained, "discount.alpha", alpha, right)
         roles = ["base", *(stage.name for stage in self.chain)]
         if self.trained and self.merge.method is not None:
-            for role in self.merge.roles:
+            base = self.merge.base_model
+            require(base is None or base in roles, "merge.base_model", base, "out of " + ", ".join(roles))
+            for role in self.merge.models:
                 right = "out of " + ", ".join(roles) + f" (~merge.models.{role} leaves it out)"
                 require(role in roles, "merge.models", role, right)
+        if isinstance(self.model, ScratchModel):
+            self._check_sizes(self.model.architecture)
 
+    def _check_sizes(self, sizes: Architecture) -> None:
+        """Hold what is trained and asked against the model that is made here."""
+        longest, within = sizes.max_position_embeddings, "model.architecture.max_position_embeddings"
+        lengths = {f"train.stages.{stage.name}.max_length": stage.optimization.max_length for stage in self.chain}
+        answers = {f"evaluate.max_new_tokens.{task}": most for task, most in self.evaluate.max_new_tokens.items()}
+        for name, length in (lengths | answers).items():
+            require(length <= longest, name, length, f"at most {within}={longest}")
+        for stage in self.chain:
+            layers, right = stage.adapter.full_last_layers, f"at most {sizes.num_hidden_layers}, the model's layers"
+            require(layers <= sizes.num_hidden_layers, "train.adapter.full_last_layers", layers, right)
 
     @property
     def trained(self) -> bool:

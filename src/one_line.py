@@ -9,7 +9,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -24,15 +24,23 @@ SEVERAL = re.compile(r"Ambiguous value for argument '(.+?)'", re.DOTALL)
 NO_CHOICE = re.compile(r"Could not override '([^']+)'\.\s*No match in the defaults list", re.DOTALL)
 
 
-def one_line(error: Exception, overrides: Sequence[str], conf: Path) -> str:
-    """The line. overrides: those of the command; conf: the folder of the settings."""
+def one_line(error: Exception, overrides: Sequence[str], conf: Path) -> str | None:
+    """The line; None for an error that is of another kind. overrides: those of the command; conf: the folder of the
+    settings."""
     if isinstance(error, ConfigError):
         return str(error)
     text = str(error)
+    if text.startswith("Config group override must be"):
+        return _no_name(overrides, conf)
+    if not isinstance(error, HydraException | OmegaConfBaseException):
+        return None
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: {error.message.splitlines()[0]}; a value with special characters stands in quotes"
     if found := FOUND.search(text):
-        return f"{found[2]}={found[1].rpartition('/')[2]}: there is none of that name; there are {', '.join(found[3].split())}"
+        wrong, names = found[1].rpartition("/")[2], ", ".join(found[3].split())
+        return f"{found[2]}={wrong}: there is none of that name; there are {names}"
     if found := SEVERAL.search(text):
-        return f"{found[1]}: several values need -m before them; a list stands in brackets, a text with commas in quotes"
+        return f"{found[1]}: several values need -m before them; a list stands in brackets"
     if found := THERE.search(text):
         return f"+{found[1]}: the setting is there already; write it without +"
     if found := DELETED.search(text) or NO_SETTING.search(text):
@@ -41,6 +49,20 @@ def one_line(error: Exception, overrides: Sequence[str], conf: Path) -> str:
         return f"{error.full_key}: {text.splitlines()[0]}"
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("See https://")]
     return " ".join(lines) or type(error).__name__
+
+
+def _no_name(overrides: Sequence[str], conf: Path) -> str:
+    """The line for the first override that gives a group something else than a name."""
+    for each in overrides:
+        key, _, value = each.lstrip("+~").partition("=")
+        files = sorted((conf / key).glob("*.yaml")) if key else []
+        if (files or not key) and value not in [file.stem for file in files]:
+            return f"{each}: a setting has a name" if not key else f"{each}: give one of {_stems(files)}"
+    return "an override gives a group of settings something else than a name"
+
+
+def _stems(files: Sequence[Path]) -> str:
+    return ", ".join(file.stem for file in files)
 
 
 def settings(wrong: str, overrides: Sequence[str], conf: Path) -> Mapping[str, Any]:

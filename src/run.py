@@ -21,7 +21,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 import src.settings_files  # noqa: F401  before Hydra's own
 from src.globs import expand
-from src.grid.errors import ConfigError
 from src.one_line import one_line
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
@@ -34,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "launchers"))  # wh
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
 def main(config: DictConfig) -> None:
     """Reached only where Hydra was told to run the cell by itself, without one of our launchers."""
-    raise ConfigError("hydra.mode has to be MULTIRUN and hydra/launcher one of those in conf/hydra/launcher")
+    sys.exit("hydra.mode has to be MULTIRUN and hydra/launcher one of those in conf/hydra/launcher")
 
 
 if __name__ == "__main__":
@@ -43,7 +42,8 @@ if __name__ == "__main__":
     try:
         sys.argv[1:] = expand(sys.argv[1:], CONF)
         main()
-    except (HydraException, OmegaConfBaseException) as error:
-        if whole:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        line = one_line(error, sys.argv[1:], CONF)
+        if whole or line is None:
             raise
-        sys.exit(one_line(error, sys.argv[1:], CONF))
+        sys.exit(line)

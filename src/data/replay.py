@@ -30,6 +30,8 @@ class Replay:
             require(value is None or value >= 0, name, value, "at least 0")
             whole = value is None or value <= 1 or self.basis == "current"
             require(whole, name, value, "at most 1, the whole earlier set, with replay.basis=old")
+        some = not self.enabled or self.ratio > 0 or self.of_text > 0
+        require(some, "ratio and text_ratio", [self.ratio, self.text_ratio], "above 0, one of them at least")
 
     @property
     def of_text(self) -> float:

@@ -86,6 +86,9 @@ class ClosedDomain:
     def __post_init__(self) -> None:
         positive(self, *(f.name for f in fields(self) if f.name not in ("name", "seed") and f.type is int))
         share(self, "base_instruction_share", "base_echo_share", "pool_instruction_share")
+        both = self.base_instruction_share + self.base_echo_share
+        right = f"at most {1 - self.base_instruction_share:g}: together with base_instruction_share no more than all"
+        require(both <= 1, "base_echo_share", self.base_echo_share, right)
         right = f"at most data.asr_sentences={self.asr_sentences}, whose first sentences it takes"
         require(self.tts_sentences <= self.asr_sentences, "tts_sentences", self.tts_sentences, right)
         require(self.evaluation_facts < 384, "evaluation_facts", self.evaluation_facts, "below 384, all there are")

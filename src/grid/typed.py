@@ -118,7 +118,8 @@ def _dataclass(kind: Any, value: Any, where: str) -> Any:
     names = {field.name for field in declared}
     if strange := [str(key) for key in value if key not in names]:
         near = difflib.get_close_matches(strange[0], names, n=3, cutoff=0.6)
-        has = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(sorted(names))}"
+        meant = " or ".join(_join(where, name) for name in near)
+        has = f"did you mean {meant}?" if near else f"there are {', '.join(sorted(names))}"
         raise ConfigError(f"{_join(where, strange[0])} is no setting; {has}")
     hints = _hints(kind)
     given = {}

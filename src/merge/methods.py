@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import product
 from typing import Any, Literal
 
-from src.checks import require
+from src.checks import require, seed
 from src.grid.errors import ConfigError
 from src.merge import parameters
 
@@ -90,7 +90,9 @@ class Merging:
         return tuple(dict.fromkeys([*self.models, *([self.base_model] if self.base_model else [])]))
 
     def __post_init__(self) -> None:
+        seed(self)
         if self.method is None:
+            require(not self.models, "method", None, "one of " + ", ".join(METHODS) + ", or merge=none")
             return
         if self.method in METHODS and self.method != "passthrough":
             require(len(self.roles) >= 2, "models", list(self.models), f"at least two models for {self.method}")
@@ -139,10 +141,10 @@ def _check_sums(name: str, shared: Mapping[str, Any], own: Mapping[str, Mapping[
     """Refuse parameters that are right one by one, and together are not."""
     given = lambda key, default: [model.get(key, shared.get(key, default)) for model in own.values()]  # noqa: E731
     weights = given("weight", None)
-    normalized = {"linear": "normalize", "multislerp": "normalize_weights"}.get(name)
-    divides = normalized is not None and shared.get(normalized, True) is True
-    if divides and all(isinstance(weight, float) for weight in weights) and abs(sum(weights)) < 1e-8:
-        raise ValueError(f"merge.models: the weights sum to 0, and {name} divides by that sum; see {normalized}")
+    divides = name == "multislerp" and shared.get("normalize_weights", True) is True
+    plain = all(isinstance(weight, float) for weight in weights)
+    if (name == "linear" or divides) and plain and abs(sum(weights)) < 1e-8:
+        raise ValueError(f"merge.models: the weights sum to 0, and {name} makes no model of that")
     if name not in ("della", "della_linear"):
         return
     for role, density, epsilon in zip(own, given("density", 1.0), given("epsilon", 0.15), strict=True):

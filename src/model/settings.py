@@ -2,6 +2,7 @@
 checked with them."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -11,6 +12,8 @@ from src.checks import positive, require, seed
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """The linear layers of a Llama."""
+FULL_MODULES = ("embed_tokens", "lm_head")
+"""What may be trained in full beside projections of the last layers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +72,9 @@ class PublishedModel:
     """Tokens of its tokenizer, for the plan too; null: not known."""
 
     def __post_init__(self) -> None:
-        require(bool(self.pretrained), "pretrained", self.pretrained, "a hub repository or a folder")
+        named = re.fullmatch(r"[\w.-]+(/[\w.-]+)?", self.pretrained) or self.pretrained.startswith(("/", ".", "~"))
+        right = "a hub repository, OWNER/NAME, or a folder"
+        require(bool(named) or Path(self.pretrained).exists(), "pretrained", self.pretrained, right)
         seed(self)
         positive(self, "pad_to_multiple_of", "text_tokens")
         known = self.architecture is None or "model_type" in self.architecture
@@ -131,6 +136,9 @@ class Adapter:
 
     def __post_init__(self) -> None:
         positive(self, "r", "alpha")
+        require(bool(self.target_modules), "target_modules", [], "at least one of " + ", ".join(PROJECTIONS))
+        for name in self.full_modules:
+            require(name in FULL_MODULES, "full_modules", name, "out of " + ", ".join(FULL_MODULES))
         require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")
         for setting in ("target_modules", "full_projections"):
             for name in getattr(self, setting):

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from src.speech.features import LinearEncoder
     from src.speech.protocols import Features
 
+PHONES = 100
+"""More classes than any of espeak-ng's voices tells apart: LDA has fewer directions than classes."""
+
 
 @dataclass(frozen=True)
 class Lda(QuantizerConfig):
@@ -29,7 +32,7 @@ class Lda(QuantizerConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(0 <= self.context <= 10, "context", self.context, "from 0 to 10")
-        require(self.dimensions >= 1, "dimensions", self.dimensions, "1 or more")
+        require(1 <= self.dimensions <= PHONES, "dimensions", self.dimensions, f"from 1 to {PHONES}")
 
     def fit(self, utterances: "Sequence[Utterance]") -> "tuple[LinearEncoder, list[Features]]":
         from src.speech import features
