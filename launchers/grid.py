@@ -84,8 +84,8 @@ class GridLauncher(Launcher):
         if not grid.plan_only:
             for step in grid.plan.resting_on(grid.recompute):
                 grid.store.move_aside(step)
-            if line := missing_verdict(needed, asked, others):
-                console.print(line, highlight=False)
+            if told := missing_verdict(needed, asked, others):
+                console.print(told, highlight=False)
             self.run(grid, console)
         return [
             JobReturn(overrides=o, cfg=c, status=JobStatus.COMPLETED, _return_value=None)
