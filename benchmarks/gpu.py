@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, Any
 
@@ -80,8 +81,8 @@ class Child:
 def run(chosen: Sequence[Check], quick: bool, out: IO[str], errors: IO[str]) -> bool:
     """Run the checks and write their lines. Returns whether none has failed.
 
-    At toy size one process runs them all, as long as none ends it; otherwise each has its own, which loads the libraries
-    while the one before runs.
+    At toy size one process runs them all, as long as none ends it; otherwise each has its own, which loads the
+    libraries while the one before runs.
     """
     clean, saved = True, 0.0
     children: dict[str, Child] = {}
@@ -127,7 +128,8 @@ def shown(line: dict[str, Any]) -> str:
         value = figure.get("value")
         text = f"     {figure['name']}: {'-' if value is None else f'{value:g}'} {figure['unit']}"
         if "estimate" in figure:
-            text += f" (estimate {figure['estimate']:g}" + (f", ratio {figure['ratio']:g})" if "ratio" in figure else ")")
+            ratio = f", ratio {figure['ratio']:g}" if "ratio" in figure else ""
+            text += f" (estimate {figure['estimate']:g}{ratio})"
         rows.append(text)
     return "\n".join(rows)
 
@@ -144,7 +146,7 @@ def main() -> None:
         parser.error(f"--only: there is no check {unknown[0]!r}; there are {', '.join(KEYS)}")
     chosen = [check for check in CHECKS.values() if check.key in keys]
     with (
-        given.out.open("w", encoding="utf-8") if given.out else sys.stdout as out,
+        given.out.open("w", encoding="utf-8") if given.out else nullcontext(sys.stdout) as out,
         (given.log or Path("/dev/null")).open("w", encoding="utf-8") as errors,
     ):
         sys.exit(0 if run(chosen, given.quick, out, errors) else 1)

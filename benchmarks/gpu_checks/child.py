@@ -2,17 +2,19 @@
 
     python -m benchmarks.gpu_checks.child [--quick] NAME...
 
-For each NAME of CHECKS it waits for a line on its standard input, so that loading happens while another check runs. What
-libraries print goes to the standard error.
+For each NAME of CHECKS it waits for a line on its standard input, so that loading happens while another check runs.
+What libraries print goes to the standard error.
 """
 
 import gc
-import importlib
+import importlib.metadata
 import json
 import os
+import subprocess
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from benchmarks.gpu_checks.catalogue import CHECKS, Check
@@ -49,12 +51,11 @@ def machine() -> dict[str, Any]:
     found = {"python": ".".join(map(str, sys.version_info[:3])), **versions}
     if not torch.cuda.is_available():
         return {"chip": processor().get("model name", "CPU"), "driver": None, "versions": found}
-    return {"chip": torch.cuda.get_device_name(), "driver": _driver(), "versions": {**found, "cuda": torch.version.cuda}}
+    found["cuda"] = str(torch.version.cuda)
+    return {"chip": torch.cuda.get_device_name(), "driver": _driver(), "versions": found}
 
 
 def _driver() -> str | None:
-    import subprocess
-
     command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
@@ -73,10 +74,8 @@ def main(arguments: Sequence[str]) -> None:
         print(json.dumps(event), file=channel, flush=True)
 
     for check in chosen:
-        try:
+        with suppress(Exception):  # told when it is its turn
             check.load()
-        except Exception:
-            pass  # told when it is its turn
         if not sys.stdin.readline():
             return
         perform(check, quick, send)

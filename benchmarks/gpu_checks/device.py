@@ -41,7 +41,8 @@ def device(found: Findings, quick: bool) -> None:
     found.criterion("the product is that of float64, to bfloat16's rounding", error.item() < 2**-8)
     block = torch.empty((2**20 if quick else 2**32), device=where, dtype=torch.uint8)
     other = torch.empty_like(block)
-    found.gpu_figure("copy, read and written", 2 * block.numel() / seconds_of(lambda: other.copy_(block)) / 1e12, "TB/s")
+    seconds = seconds_of(lambda: other.copy_(block))
+    found.gpu_figure("copy, read and written", 2 * block.numel() / seconds / 1e12, "TB/s")
     _imports(found, NEEDED if quick else [name for package in (src, launchers) for name in _modules(package)])
 
 

@@ -24,12 +24,12 @@ def fused(found: Findings, quick: bool) -> None:
     """Four layers, 4 x 800 tokens, twice forward and back: the second time all gradients are there from the start."""
     batch, length = 4, 32 if quick else 800
     config, adapter = shapes.architecture(quick, layers=4), shapes.paper_adapter(quick, dropout=0.0)
-    plain = shapes.optimization("zero2_bf16", batch, length, gradient_checkpointing=False)
+    plain = shapes.optimization(quick, "zero2_bf16", batch, length, gradient_checkpointing=False)
     model = adapted(shapes.random_model(config, torch.bfloat16), adapter, 0)
     ids = torch.randint(config.vocab_size, (batch, length), device=model.device)
     counted = shapes.counted(config, adapter)
     ours = _twice(found, "plain", model, plain, ids, None, counted)
-    by_example = [1 / length] * batch
+    by_example = [1 / (batch * (length - 1))] * batch
     _twice(found, "plain, mean over examples", model, plain, ids, by_example, counted)
     if not torch.cuda.is_available():
         _refused(found, model, plain)

@@ -7,8 +7,14 @@ from typing import Any
 import numpy as np
 import torch
 from tokenizers import AddedToken
-from transformers import GenerationConfig, Wav2Vec2Config, Wav2Vec2Model, WhisperConfig, WhisperFeatureExtractor
-from transformers import WhisperTokenizer
+from transformers import (
+    GenerationConfig,
+    Wav2Vec2Config,
+    Wav2Vec2Model,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperTokenizer,
+)
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from benchmarks.gpu_checks import memory, shapes
@@ -52,8 +58,8 @@ def sounds(count: int, seconds: float, seed: int) -> list[np.ndarray]:
     time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     made = []
     for _ in range(count):
-        pitches, loudness = random.uniform(80, 3800, (2, int(seconds * 12) + 1)), random.uniform(0, 0.3, int(seconds * 12) + 1)
         place = (time * 12).astype(int)
+        *pitches, loudness = random.uniform([[80], [80], [0]], [[3800], [3800], [0.3]], (3, int(seconds * 12) + 1))
         tones = sum(np.sin(2 * np.pi * pitch[place] * time) for pitch in pitches)
         made.append((loudness[place] * tones + 0.02 * random.normal(size=len(time))).astype(np.float32))
     return made
@@ -167,8 +173,8 @@ def _whisper(quick: bool) -> tuple[BatchedWhisper, WhisperFeatureExtractor, Whis
 def _special() -> list[str]:
     """As many as large-v3 has, in its order; languages but English without their names."""
     languages = ["en", *(f"language{i}" for i in range(99))]
-    return ["endoftext", "startoftranscript", *languages, "translate", "transcribe", "startoflm", "startofprev", "nospeech",
-            "notimestamps"]  # fmt: skip
+    return ["endoftext", "startoftranscript", *languages, "translate", "transcribe", "startoflm", "startofprev",
+            "nospeech", "notimestamps"]  # fmt: skip
 
 
 def _tokenizer(size: int, window: int) -> WhisperTokenizer:
@@ -180,7 +186,9 @@ def _tokenizer(size: int, window: int) -> WhisperTokenizer:
         vocabulary[f"Ġ{name}"] = len(vocabulary)
     special = [f"<|{name}|>" for name in _special()]
     vocabulary |= {name: len(vocabulary) + i for i, name in enumerate(special)}
-    tokenizer = WhisperTokenizer(vocab=vocabulary, merges=[], pad_token=special[0], additional_special_tokens=special[1:])
+    tokenizer = WhisperTokenizer(
+        vocab=vocabulary, merges=[], pad_token=special[0], additional_special_tokens=special[1:]
+    )
     times = [f"<|{0.02 * i:.2f}|>" for i in range(50 * window + 1)]
     tokenizer.add_tokens([AddedToken(time, special=False, normalized=False) for time in times])
     return tokenizer

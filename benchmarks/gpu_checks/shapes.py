@@ -64,16 +64,20 @@ def random_model(config: Any, dtype: torch.dtype) -> PreTrainedModel:
     return model
 
 
-def optimization(deepspeed: str, batch: int, length: int, **changes: Any) -> Optimization:
+def optimization(quick: bool, deepspeed: str, batch: int, length: int, **changes: Any) -> Optimization:
     """The paper's settings for one GPU, without its stages. deepspeed: a file of conf/deepspeed.
 
-    The loss is the mean over tokens, which computes what the paper's mean over the tokens of a rank does.
+    The loss is the mean over tokens, which computes what the paper's mean over the tokens of a rank does. At toy size
+    DeepSpeed's buffers are small too: else most of the time would go into them.
     """
     known = {field.name for field in fields(Optimization)}
     paper = {name: value for name, value in settings_file("train/paper.yaml").items() if name in known}
+    sharding = settings_file(f"deepspeed/{deepspeed}.yaml")
+    if quick:
+        sharding["zero_optimization"] |= {"reduce_bucket_size": 10_000, "allgather_bucket_size": 10_000}
     own: dict[str, Any] = {
         "epochs": 1, "max_length": length, "batch_size": batch, "micro_batch_size": batch, "ranks": 1, "seed": 0,
-        "loss_average": "tokens", "deepspeed": settings_file(f"deepspeed/{deepspeed}.yaml"),
+        "loss_average": "tokens", "deepspeed": sharding,
     }  # fmt: skip
     return replace(typed(Optimization, {**paper, **own}, "train"), **changes)
 
@@ -94,7 +98,8 @@ def alone() -> Iterator[None]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = str(listener.getsockname()[1])
-    told = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    told = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
+            "NCCL_SOCKET_IFNAME": "lo"}  # fmt: skip
     before = {name: os.environ.get(name) for name in told}
     os.environ.update(told)
     try:

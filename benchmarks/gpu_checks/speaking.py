@@ -38,14 +38,15 @@ TOY_VOICE: dict[str, Any] = {
 }  # fmt: skip
 PUBLISHED = {"max_text_positions": 600, "max_speech_positions": 1876}
 """What of SpeechT5's published voice is not transformers' default."""
-TOY_VOCODER = {"upsample_initial_channel": 32, "unit_hifi_gan_vocab_size": 100, "unit_embed_dim": 16, "lang_embed_dim": 8,
-               "spkr_embed_dim": 8}  # fmt: skip
+TOY_VOCODER = {"upsample_initial_channel": 32, "unit_hifi_gan_vocab_size": 100, "unit_embed_dim": 16,
+               "lang_embed_dim": 8, "spkr_embed_dim": 8}  # fmt: skip
 
 
 def speecht5(found: Findings, quick: bool) -> None:
     """A voice that never ends by itself: each text is spoken for as long as it may."""
     letters = 4 if quick else 40
-    texts = ["".join("abcdefghij"[(row + i) % 10] for i in range(letters - row % 3)) for row in range(4 if quick else TEXTS)]
+    rows = range(4 if quick else TEXTS)
+    texts = ["".join("abcdefghij"[(row + i) % 10] for i in range(letters - row % 3)) for row in rows]
     torch.manual_seed(0)
     with default_device():
         model: Any = SpeechT5ForTextToSpeech(SpeechT5Config(vocab_size=81, **PUBLISHED, **(TOY_VOICE if quick else {})))

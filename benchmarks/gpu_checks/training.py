@@ -1,6 +1,7 @@
 """The training loop: its losses and master weights beside float32, its speed and memory beside the plan's."""
 
 import gc
+import math
 import resource
 import tempfile
 from collections.abc import Sequence
@@ -15,8 +16,9 @@ from benchmarks.gpu_checks.findings import Findings
 from src.grid.context import Context
 from src.machine import hours
 from src.machine.memory import GIB, OVERHEAD, estimate
+from src.machine.parameters import Model
 from src.machine.settings import Gpu
-from src.machine.training import training
+from src.machine.training import Training, training
 from src.model.adapter import adapted
 from src.train.loop import Loop
 from src.train.settings import Optimization
@@ -34,7 +36,7 @@ def loop(found: Findings, quick: bool) -> None:
     data = shapes.examples(steps * batch, length, config.vocab_size)
     losses = {}
     for name in ("zero2_bf16", "zero2"):
-        settings = shapes.optimization(name, batch, length)
+        settings = shapes.optimization(quick, name, batch, length)
         model = adapted(shapes.random_model(config, torch.bfloat16), adapter, 0).to(settings.dtype)
         with shapes.alone(), tempfile.TemporaryDirectory() as work:
             trained = Loop(model, data, settings, "check", Context(Path(work), "check"), None, None, None)
@@ -56,10 +58,11 @@ def _masters(trained: Loop) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """Some trained weights: as the optimizer has them in float32, and as the model has them."""
     kinds = ("embed_tokens", "lm_head", "q_proj.base_layer", "lora_B")
     last = {kind: name for name in trained.trained for kind in kinds if kind in name}
+    weights = {kind: trained.trained[name] for kind, name in last.items()}
     return {
-        kind: (safe_get_full_fp32_param(trained.trained[name]).cpu().clone(), trained.trained[name].detach().cpu().clone())
-        for kind, name in last.items()
-    }  # fmt: skip
+        kind: (safe_get_full_fp32_param(weight).cpu().clone(), weight.detach().cpu().clone())
+        for kind, weight in weights.items()
+    }
 
 
 def _moved(
@@ -92,9 +95,8 @@ class Setup:
     def settings(self, quick: bool) -> Optimization:
         """At toy size with short examples."""
         length = 32 if quick else self.length
-        return shapes.optimization(
-            self.deepspeed, self.batch, length, micro_batch_size=self.micro, gradient_checkpointing=self.checkpointing
-        )
+        changes = {"micro_batch_size": self.micro, "gradient_checkpointing": self.checkpointing}
+        return shapes.optimization(quick, self.deepspeed, self.batch, length, **changes)
 
 
 def speed_800(found: Findings, quick: bool) -> None:
@@ -138,12 +140,14 @@ def _measure(found: Findings, quick: bool, setup: Setup) -> None:
     for part in ("weights", "gradients", "optimizer", "activations", "recomputed", "logits", "step"):
         found.figure(f"plan: {part}", getattr(needed, part) / GIB, "GiB")
     rows = trained.state["metrics"]
-    found.criterion("the loss is finite", all(torch.isfinite(torch.tensor(row["loss"])).item() for row in rows))
+    found.criterion("the loss is finite", all(math.isfinite(row["loss"]) for row in rows))
     found.figure("loss of the last step", rows[-1]["loss"], "nats a token")
     _speed(found, trained.state["throughput"], model, plan, offloaded=bool(needed.host))
 
 
-def _speed(found: Findings, throughput: Sequence[tuple[int, float]], model, plan, offloaded: bool) -> None:
+def _speed(
+    found: Findings, throughput: Sequence[tuple[int, float]], model: Model, plan: Training, offloaded: bool
+) -> None:  # fmt: skip
     """Of the last steps that were timed together. offloaded: the plan does not count what offloading costs."""
     speed = throughput[-1][1]
     peak = Gpu(torch.cuda.get_device_name()).peak_tflops if torch.cuda.is_available() else None

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 
 from benchmarks.gpu_checks import memory, shapes
 from benchmarks.gpu_checks.findings import Findings
 from src.grid.context import Context
 from src.machine.memory import GIB, OVERHEAD, estimate
 from src.machine.training import training
-from src.model.adapter import adapted, save
+from src.model.adapter import ADAPTER, FULL, LORA, adapted, save
 from src.train.loop import Loop, gathered
 
 LAYERS = 8
@@ -75,7 +76,7 @@ def _model(config: Any, settings: Any, adapter: Any) -> Any:
 
 def _memory(found: Findings, quick: bool, deepspeed: str, length: int, work: Path) -> None:
     """Peak memory of sharing out, and of one step."""
-    settings = shapes.optimization(deepspeed, 4, length)
+    settings = shapes.optimization(quick, deepspeed, 4, length)
     config, adapter = shapes.architecture(quick, layers=LAYERS), shapes.paper_adapter(quick)
     counted, plan = shapes.counted(config, adapter), training(settings)
     needed = estimate(counted, plan)
@@ -86,25 +87,24 @@ def _memory(found: Findings, quick: bool, deepspeed: str, length: int, work: Pat
     most = needed.weights + needed.optimizer + needed.gradients + needed.step
     found.gpu_figure("initialize", begun.seconds, "s")
     found.beside("initialize: peak memory of tensors", begun.peak, "GiB", most / GIB, judged=False)
-    found.criterion("initialize: no more than weights, optimizer and gradients", begun.peak <= most / GIB if found.told else None)
+    within = begun.peak <= most / GIB if found.told else None
+    found.criterion("initialize: no more than weights, optimizer and gradients", within)
     with memory.watch() as stepped:
         trained.run()
     found.gpu_figure("one step", stepped.seconds, "s")
     found.beside("one step: peak memory of tensors", stepped.peak, "GiB", (needed.total - OVERHEAD) / GIB)
-    loss = trained.state["metrics"][-1]["loss"]
-    found.figure("loss", loss, "nats a token")
+    found.figure("loss", trained.state["metrics"][-1]["loss"], "nats a token")
 
 
 def _trained(quick: bool, deepspeed: str, length: int, folder: Path, stopped: bool) -> Mapping[str, torch.Tensor]:
     """What a training of two layers leaves. stopped: it is asked to stop in its midst, and a new one goes on."""
-    from safetensors.torch import load_file
-
-    settings = shapes.optimization(deepspeed, 4, length)
+    settings = shapes.optimization(quick, deepspeed, 4, length)
     config = shapes.architecture(quick, 2, SMALL_VOCABULARY)
     adapter = shapes.paper_adapter(quick)
     data = shapes.examples(STEPS * 4, length, config.vocab_size)
     folder.mkdir()
-    for context in [Stopping(folder, "check"), Context(folder, "check", attempt=2)] if stopped else [Context(folder, "check")]:
+    contexts = [*([Stopping(folder, "check")] if stopped else []), Context(folder, "check", attempt=2)]
+    for context in contexts:
         model = _model(config, settings, adapter)
         trained = Loop(model, data, settings, "check", context, None, None, None)
         try:
@@ -115,7 +115,7 @@ def _trained(quick: bool, deepspeed: str, length: int, folder: Path, stopped: bo
             continue
         with gathered(model):
             save(model, folder)
-    return {**load_file(folder / "full.safetensors"), **load_file(folder / "adapter" / "adapter_model.safetensors")}
+    return {**load_file(folder / FULL), **load_file(folder / ADAPTER / LORA)}
 
 
 def _bits(tensors: Mapping[str, torch.Tensor]) -> str:
