@@ -6,7 +6,6 @@ For each NAME of CHECKS it waits for a line on its standard input, so that loadi
 What libraries print goes to the standard error.
 """
 
-import gc
 import importlib.metadata
 import json
 import os
@@ -33,9 +32,6 @@ def perform(check: Check, quick: bool, send: Send) -> None:
         check.load()(Findings(send, torch.cuda.is_available() and not quick), quick)
     except Exception:
         error = traceback.format_exc()
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
     send({"end": error})
 
 

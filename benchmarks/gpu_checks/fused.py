@@ -1,6 +1,5 @@
 """Liger's fused loss beside the plain one: the same loss and gradients, in less memory."""
 
-import gc
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -63,7 +62,7 @@ def _twice(
     found.beside(f"{name}: peak memory", watched.peak, "GiB", _planned(counted, plan) / GIB)
     found.gpu_figure(f"{name}: forward and back", 1000 * watched.seconds, "ms")
     found.figure(f"{name}: loss", value, "nats a token")
-    gc.collect()
+    memory.free()
     return value, gradients
 
 

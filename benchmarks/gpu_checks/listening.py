@@ -141,7 +141,7 @@ def whisper(found: Findings, quick: bool) -> None:
 def _whisper(quick: bool) -> tuple[BatchedWhisper, WhisperFeatureExtractor, WhisperTokenizer]:
     """A model that writes text up to its last token: its tokens of text are larger than all others."""
     shape, window = (TOY_WHISPER, 2) if quick else (LARGE_V3, 30)
-    tokenizer = _tokenizer(400 if quick else TEXT_TOKENS, window)
+    tokenizer = text_tokenizer(400 if quick else TEXT_TOKENS, window)
     ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in _special()}
     end = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), ids["endoftext"])
     torch.manual_seed(0)
@@ -177,7 +177,7 @@ def _special() -> list[str]:
             "nospeech", "notimestamps"]  # fmt: skip
 
 
-def _tokenizer(size: int, window: int) -> WhisperTokenizer:
+def text_tokenizer(size: int, window: int) -> WhisperTokenizer:
     """So many tokens of text, all but the bytes words of their own; then special ones, and times."""
     vocabulary = {letter: i for i, letter in enumerate(sorted(bytes_to_unicode().values()))}
     letters = "abcdefghijklmnopqrstuvwxyz"

@@ -27,20 +27,26 @@ def watch() -> Iterator[Watch]:
     """Watch what happens within it."""
     found = Watch()
     gpu = torch.cuda.is_available()
-    gc.collect()
+    free()
     if gpu:
-        torch.cuda.empty_cache()
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
     started = time.perf_counter()
     yield found
     if gpu:
         torch.cuda.synchronize()
-        free, total = torch.cuda.mem_get_info()
+        left, total = torch.cuda.mem_get_info()
         found.peak = torch.cuda.max_memory_allocated() / GIB
-        own = total - free - torch.cuda.memory_reserved()
+        own = total - left - torch.cuda.memory_reserved()
         found.device = (own + torch.cuda.max_memory_reserved()) / GIB
     found.seconds = time.perf_counter() - started
+
+
+def free() -> None:
+    """Let the GPU have back what nothing refers to any more. Without one nothing is done: collecting takes a second."""
+    if torch.cuda.is_available():
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def allocated() -> float:

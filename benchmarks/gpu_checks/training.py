@@ -1,6 +1,5 @@
 """The training loop: its losses and master weights beside float32, its speed and memory beside the plan's."""
 
-import gc
 import math
 import resource
 import tempfile
@@ -46,7 +45,7 @@ def loop(found: Findings, quick: bool) -> None:
             if before:
                 _moved(found, before, _masters(trained), settings.lr * steps * MOST_MOVED)
         del trained, model
-        gc.collect()
+        memory.free()
     found.figure("loss of the last step in bfloat16", losses["zero2_bf16"], "nats a token")
     found.figure("the same in float32", losses["zero2"], "nats a token")
     apart = abs(losses["zero2_bf16"] - losses["zero2"])

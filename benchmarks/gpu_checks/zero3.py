@@ -1,6 +1,5 @@
 """ZeRO-3: memory while the model is shared out, one step, weights gathered, and a stopped training gone on with."""
 
-import gc
 import hashlib
 import tempfile
 from collections.abc import Mapping
@@ -56,11 +55,11 @@ def _check(found: Findings, quick: bool, deepspeed: str) -> None:
     length = 32 if quick else 800
     with shapes.alone(), tempfile.TemporaryDirectory() as scratch:
         _memory(found, quick, deepspeed, length, Path(scratch))
-        gc.collect()
+        memory.free()
         ways = {}
         for name in ("undisturbed", "again", "stopped"):
             ways[name] = _trained(quick, deepspeed, length, Path(scratch) / name, name == "stopped")
-            gc.collect()
+            memory.free()
     finite = all(torch.isfinite(tensor).all() for tensor in ways["undisturbed"].values())
     found.criterion("what is gathered is whole and finite", finite and all(t.numel() for t in ways["stopped"].values()))
     found.criterion("two undisturbed trainings leave the same bits", _bits(ways["undisturbed"]) == _bits(ways["again"]))
@@ -111,7 +110,7 @@ def _trained(quick: bool, deepspeed: str, length: int, folder: Path, stopped: bo
             trained.run()
         except Stopped:
             del trained, model
-            gc.collect()
+            memory.free()
             continue
         with gathered(model):
             save(model, folder)
