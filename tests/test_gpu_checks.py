@@ -138,7 +138,8 @@ def test_shapes_are_the_published_ones() -> None:
     from src.speech.published_settings import XLSR2_1B, EncoderSettings
 
     counted = shapes.counted(shapes.architecture(False), shapes.paper_adapter(False))
-    assert counted.vocabulary == 138_257 and counted.total == 8_112_185_344
+    layer = 2 * 4096 * 4096 + 2 * 4096 * 1024 + 3 * 4096 * 14_336 + 2 * 4096
+    assert counted.vocabulary == 138_257 and counted.total == 2 * 138_257 * 4096 + 32 * layer + 4096
     size = len(listening.text_tokenizer(listening.TEXT_TOKENS, 30))
     assert size == 51_866
     with torch.device("meta"):

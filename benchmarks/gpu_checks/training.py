@@ -123,7 +123,8 @@ def _measure(found: Findings, quick: bool, setup: Setup) -> None:
     config, adapter = shapes.architecture(quick), shapes.paper_adapter(quick)
     model, plan = shapes.counted(config, adapter), training(settings)
     needed = estimate(model, plan)
-    data = shapes.examples(setup.steps * setup.batch, settings.max_length, config.vocab_size)
+    steps = 2 if quick else setup.steps
+    data = shapes.examples(steps * setup.batch, settings.max_length, config.vocab_size)
     host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with shapes.alone(), tempfile.TemporaryDirectory() as work, memory.watch() as watched:
         weights = adapted(shapes.random_model(config, settings.dtype), adapter, 0)
