@@ -59,7 +59,8 @@ def sounds(count: int, seconds: float, seed: int) -> list[np.ndarray]:
     made = []
     for _ in range(count):
         place = (time * 12).astype(int)
-        *pitches, loudness = random.uniform([[80], [80], [0]], [[3800], [3800], [0.3]], (3, int(seconds * 12) + 1))
+        parts = int(seconds * 12) + 1
+        pitches, loudness = random.uniform(80, 3800, (2, parts)), random.uniform(0, 0.3, parts)
         tones = sum(np.sin(2 * np.pi * pitch[place] * time) for pitch in pitches)
         made.append((loudness[place] * tones + 0.02 * random.normal(size=len(time))).astype(np.float32))
     return made
@@ -81,7 +82,7 @@ def encoder(found: Findings, quick: bool) -> None:
             number = encoder_parameters(EncoderSettings("xlsr2_1b_v2.pt", layer))
             size = sum(file.stat().st_size for file in Path(folder).glob("*.safetensors")) / 4
             found.beside("parameters", size, "", number)
-        quantizer, exact = None, []
+        quantizer, exact = None, np.zeros(0, np.int64)
         for dtype in TYPES:
             listener = load_encoder(EncoderSettings(folder, layer, dtype=dtype, batch_seconds=seconds))
             if quantizer is None:
@@ -101,7 +102,7 @@ def encoder(found: Findings, quick: bool) -> None:
                 found.criterion(f"at most {MOST_CHANGED:.1%} of units are others alone", changed <= MOST_CHANGED)
                 found.criterion("many units occur", len(set(units.tolist())) > clusters // 10)
             else:
-                found.figure(f"{dtype}: units changed", float((units != exact).mean()), "share")
+                found.figure(f"{dtype}: units changed", float(np.mean(units != exact)), "share")
             found.gpu_figure(f"{dtype}: audio", hours / (watched.seconds / 3600), "hours an hour")
             found.gpu_figure(f"{dtype}: peak memory", watched.peak, "GiB")
             del listener
@@ -111,6 +112,7 @@ def whisper(found: Findings, quick: bool) -> None:
     """Word times of a batch, whose texts all have TOKENS tokens."""
     count, seconds = (4, 1.5) if quick else (16, 14.0)
     audios = sounds(count, seconds, 3)
+    model: Any
     model, extractor, tokenizer = _whisper(quick)
     if not quick:
         found.beside("parameters", sum(p.numel() for p in model.parameters()), "", WHISPER["openai/whisper-large-v3"])
@@ -142,8 +144,8 @@ def _whisper(quick: bool) -> tuple[BatchedWhisper, WhisperFeatureExtractor, Whis
     """A model that writes text up to its last token: its tokens of text are larger than all others."""
     shape, window = (TOY_WHISPER, 2) if quick else (LARGE_V3, 30)
     tokenizer = text_tokenizer(400 if quick else TEXT_TOKENS, window)
-    ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in _special()}
-    end = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), ids["endoftext"])
+    ids: dict[str, Any] = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in _special()}
+    end: dict[str, Any] = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), ids["endoftext"])
     torch.manual_seed(0)
     config = WhisperConfig(
         **shape, vocab_size=len(tokenizer), suppress_tokens=None, begin_suppress_tokens=None,

@@ -88,7 +88,8 @@ def _lora(config: Adapter) -> LoraConfig:
 
 
 def _train_in_full(peft: PeftModel, config: Adapter) -> None:
-    layers = peft.get_base_model().config.num_hidden_layers
+    model: Any = peft.get_base_model()
+    layers = model.config.num_hidden_layers
     full = [name for name, _ in peft.named_parameters() if "lora_" not in name and is_full(name, layers, config)]
     for name in full:
         peft.get_parameter(name).requires_grad_(True)
