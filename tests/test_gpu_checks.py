@@ -148,4 +148,5 @@ def test_shapes_are_the_published_ones() -> None:
         encoder: Any = Wav2Vec2Model(config)
         encoder.encoder.layer_norm = torch.nn.Identity()
     assert sum(p.numel() for p in whisper.parameters()) == WHISPER["openai/whisper-large-v3"]
-    assert sum(p.numel() for p in encoder.parameters()) == encoder_parameters(EncoderSettings("xlsr2_1b_v2.pt", 2))
+    mask = 1280  # which the plan counts too, and training alone has
+    assert sum(p.numel() for p in encoder.parameters()) + mask == encoder_parameters(EncoderSettings("xlsr.pt", 2))
