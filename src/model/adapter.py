@@ -50,8 +50,34 @@ def trainable(
     adapter is of another form.
     """
     model = load_base(base, dtype)
-    layers = model.config.num_hidden_layers
-    lora = LoraConfig(
+    if previous is None:
+        return adapted(model, config, seed)
+    check_same(config, previous)
+    overlay(model, previous)
+    peft = PeftModel.from_pretrained(
+        model, previous / ADAPTER, is_trainable=True, config=_lora(config), autocast_adapter_dtype=False
+    )
+    _train_in_full(peft, config)
+    if config.lora_in_later_stages == "frozen":
+        for name, parameter in peft.named_parameters():
+            if "lora_" in name:
+                parameter.requires_grad_(False)
+    return peft
+
+
+def adapted(model: PreTrainedModel, config: Adapter, seed: int) -> PeftModel:
+    """A model in memory with a new adapter of its own type, to be trained with its full modules.
+
+    Raises ValueError where none of these is a module of the model.
+    """
+    torch.manual_seed(seed)
+    peft: PeftModel = get_peft_model(model, _lora(config), autocast_adapter_dtype=False)  # type: ignore[assignment]
+    _train_in_full(peft, config)
+    return peft
+
+
+def _lora(config: Adapter) -> LoraConfig:
+    return LoraConfig(
         r=config.r,
         lora_alpha=config.alpha,  # type: ignore[arg-type]
         lora_dropout=config.dropout,
@@ -59,25 +85,16 @@ def trainable(
         bias="none",
         task_type="CAUSAL_LM",
     )
-    if previous is None:
-        torch.manual_seed(seed)
-        peft: PeftModel = get_peft_model(model, lora, autocast_adapter_dtype=False)  # type: ignore[assignment]
-    else:
-        check_same(config, previous)
-        overlay(model, previous)
-        peft = PeftModel.from_pretrained(
-            model, previous / ADAPTER, is_trainable=True, config=lora, autocast_adapter_dtype=False
-        )
+
+
+def _train_in_full(peft: PeftModel, config: Adapter) -> None:
+    model: Any = peft.get_base_model()
+    layers = model.config.num_hidden_layers
     full = [name for name, _ in peft.named_parameters() if "lora_" not in name and is_full(name, layers, config)]
     for name in full:
         peft.get_parameter(name).requires_grad_(True)
-    if previous is not None and config.lora_in_later_stages == "frozen":
-        for name, parameter in peft.named_parameters():
-            if "lora_" in name:
-                parameter.requires_grad_(False)
     if config.in_full and not full:
         raise ValueError(f"none of {', '.join(config.in_full)} is a module of the base model")
-    return peft
 
 
 def check_same(config: Adapter, previous: Path) -> None:
