@@ -1,9 +1,8 @@
 """Continuous batching: a row that has ended leaves at once, and waiting prompts take its place.
 
-The rows that are answered together hold their keys and values in slots of one length. That is the length of the longest
-row if every answer were as long as it may be; where this leaves few slots, answers get less room at first, and those
-that need more are put aside and taken up with the others that do. What they have said is kept; what was computed of it
-is computed again, once for each doubling of the answer.
+The rows that are answered together hold their keys and values in slots of one length (src/evaluate/room.py). A row
+whose answer needs more is put aside, and taken up with the others that do, in longer slots. What it has said is kept;
+what was computed of it is computed again, once for each doubling of the answer.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,20 +10,13 @@ from collections.abc import Iterator, Sequence
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
+from src.evaluate.attention import by_products
+from src.evaluate.room import CPU_ROWS, READ_AT_ONCE, room
 from src.evaluate.row import Row, Saying
 from src.evaluate.slots import Slots
 
-WANTED = 64
-"""Rows below which answers get less room at first. A GPU reads its weights once for all rows: with so many, reading
-them is no longer all that a step does."""
-LEAST_ROOM = 64
-"""Tokens of an answer that there is always room for."""
-CPU_ROWS = 128
-"""Most rows on a CPU, whose caches hold no more."""
 REFILL = 8
 """Waiting rows come in when one of so many slots is empty: reading few prompts takes as long as reading some."""
-READ_AT_ONCE = 1024
-"""Most tokens of prompts that are read together, padding included."""
 
 
 def answered(model: PreTrainedModel, rows: Sequence[Row], saying: Saying, budget: int) -> Iterator[Row]:
@@ -38,7 +30,8 @@ def answered(model: PreTrainedModel, rows: Sequence[Row], saying: Saying, budget
         waiting.sort(key=lambda row: (-len(row), row.place))
         batch = _Batch(model, waiting, saying, budget)
         try:
-            yield from batch.run()
+            with by_products(model):
+                yield from batch.run()
         except torch.OutOfMemoryError:
             if batch.slots == 1:
                 raise
@@ -58,7 +51,9 @@ class _Batch:
         self.aside: list[Row] = []
         longest = len(waiting[0])
         most = min(len(waiting), CPU_ROWS if model.device.type == "cpu" else len(waiting))
-        self.length = longest + room(longest, waiting, saying.longest, budget, min(WANTED, most))
+        said = max(len(row.answer) for row in waiting)
+        left = max(saying.longest - len(row.answer) for row in waiting)
+        self.length = longest + room(longest, said, left, budget, most)
         self.slots = max(1, min(most, budget // self.length))
         self.cache: Slots | None = None
 
@@ -124,21 +119,6 @@ class _Batch:
             assert self.cache is not None
             self.cache.move(sources, targets)
         yield from done
-
-
-def room(longest: int, rows: Sequence[Row], limit: int, budget: int, wanted: int) -> int:
-    """Tokens that a slot has for what a row will say, beside the `longest` row.
-
-    All that may come where this leaves as many slots as are wanted, else a half of it, a quarter ...; but no less than
-    LEAST_ROOM, nor than the longest answer that was given already, which so at least doubles.
-    """
-    said = max(len(row.answer) for row in rows)
-    full = max(limit - len(row.answer) for row in rows)
-    least = min(full, max(LEAST_ROOM, said))
-    found = full
-    while found > least and budget // (longest + found) < wanted:
-        found = max(least, found // 2)
-    return found
 
 
 def _read(model: PreTrainedModel, rows: Sequence[Row]) -> tuple[torch.Tensor, DynamicCache]:

@@ -19,54 +19,70 @@ def fits(model: PreTrainedModel) -> bool:
 class Slots(Cache):
     """The cache of a decoding step, in which every row has one new token.
 
-    Row i has slot i; the rows are the first ones, without a gap. A layer has [slots, length, heads, dimension], in which
-    what a token writes is one piece of memory.
+    Row i has slot i; the rows are the first ones, without a gap. A layer has [slots, heads, length, dimension], and is
+    nearly as long as the longest row, so that what is read lies close together.
     """
 
-    def __init__(self, like: DynamicCache, slots: int, length: int):
-        """like: what the model has read somewhere, whose layers have the shapes to take."""
+    def __init__(self, like: DynamicCache, slots: int, longest: int):
+        """like: what the model has read somewhere, whose layers have the shapes to take. longest: most tokens of a
+        slot, ever."""
         super().__init__(layers=[])
-        self.slots, self.length = slots, length
-        self.keys, self.values = [], []
-        for layer in like.layers:
-            for kept, tensor in ((self.keys, layer.keys), (self.values, layer.values)):
-                kept.append(tensor.new_zeros(slots, length, tensor.shape[1], tensor.shape[3]))
-        self._where = torch.empty(0)
-        self._seen = (0, 0)
+        self.longest = longest
+        self.keys = [_empty(layer.keys, slots, 0) for layer in like.layers]
+        self.values = [_empty(layer.values, slots, 0) for layer in like.layers]
+        self._rows: torch.Tensor = torch.empty(0)
+        self._lengths: torch.Tensor = torch.empty(0)
+        self._seen = 0
+
+    @property
+    def length(self) -> int:
+        """Tokens that a slot has place for now."""
+        return self.keys[0].shape[2]
 
     def fill(self, first: int, read: DynamicCache) -> None:
         """Give the rows that were read together the slots from `first` on. What stands behind a row's end is masked."""
-        for kept, layer in self._tensors(read):
-            rows, _, width, _ = layer.shape
-            kept[first : first + rows, :width] = layer.transpose(1, 2)
+        self._reach(read.get_seq_length())
+        for i, layer in enumerate(read.layers):
+            for kept, new in ((self.keys[i], layer.keys), (self.values[i], layer.values)):
+                kept[first : first + new.shape[0], :, : new.shape[2]] = new
 
     def move(self, sources: list[int], targets: list[int]) -> None:
         """Copy slots onto others."""
         for kept in (*self.keys, *self.values):
-            kept[targets] = kept[sources]
+            kept[targets, :, : self._seen] = kept[sources, :, : self._seen]
 
     def at(self, lengths: torch.Tensor, longest: int) -> torch.Tensor:
         """Say where the step writes and how far it reads. lengths: tokens of each row before it [rows]; longest: most
         of them. Returns the mask [rows, 1, 1, longest + 1] that is added to the scores of attention."""
-        rows = len(lengths)
-        places = torch.arange(max(rows, longest + 1), device=lengths.device)
-        self._where = places[:rows] * self.length + lengths
-        self._seen = (rows, longest + 1)
-        mask = torch.zeros(self._seen, dtype=self.keys[0].dtype, device=lengths.device)
-        return mask.masked_fill_(places[: longest + 1] > lengths[:, None], -torch.inf)[:, None, None]
+        self._seen = longest + 1
+        self._reach(self._seen)
+        self._rows, self._lengths = torch.arange(len(lengths), device=lengths.device), lengths
+        mask = torch.zeros(len(lengths), self._seen, dtype=self.keys[0].dtype, device=lengths.device)
+        behind = torch.arange(self._seen, device=lengths.device) > lengths[:, None]
+        return mask.masked_fill_(behind, -torch.inf)[:, None, None]
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The keys and values of all tokens, [rows, heads, longest + 1, dimension], after each row's new ones
         [rows, heads, 1, dimension] are written."""
-        rows, length = self._seen
-        found = []
-        for kept, new in ((self.keys[layer_idx], key_states), (self.values[layer_idx], value_states)):
-            kept.flatten(0, 1).index_copy_(0, self._where, new.squeeze(2))
-            found.append(kept[:rows, :length].transpose(1, 2))
-        return found[0], found[1]
+        keys, values = self.keys[layer_idx], self.values[layer_idx]
+        keys[self._rows, :, self._lengths] = key_states[:, :, 0]
+        values[self._rows, :, self._lengths] = value_states[:, :, 0]
+        rows = len(key_states)
+        return keys[:rows, :, : self._seen], values[:rows, :, : self._seen]
 
-    def _tensors(self, read: DynamicCache) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        keys = [(kept, layer.keys) for kept, layer in zip(self.keys, read.layers, strict=True)]
-        return keys + [(kept, layer.values) for kept, layer in zip(self.values, read.layers, strict=True)]
+    def _reach(self, length: int) -> None:
+        """Make the slots so long, and a quarter longer, layer by layer: each step would copy them otherwise."""
+        if length <= self.length:
+            return
+        longer = max(length, min(self.longest, length * 5 // 4))
+        for layers in (self.keys, self.values):
+            for i, old in enumerate(layers):
+                layers[i] = _empty(old, len(old), longer)
+                layers[i][:, :, : old.shape[2]] = old
+
+
+def _empty(like: torch.Tensor, slots: int, length: int) -> torch.Tensor:
+    """Zeros: what is masked is multiplied by 0, which makes NaN of what is no number."""
+    return like.new_zeros(slots, like.shape[1], length, like.shape[3])
