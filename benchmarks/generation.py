@@ -5,9 +5,8 @@ limits and tokens.
 
 Asks the model of a generate step of the store anew, task by task, with the step's own prompts and longest responses;
 `make run` leaves thirteen such steps of 957 prompts, in a laptop's size. The others take the prompts as they come in
-batches of --batch-size. One thread; time is that of the processor, so that a busy machine matters less. Prints responses
-a second of each, the ratios within each repeat, and how many responses have other tokens than those of one prompt at a
-time.
+batches of --batch-size. One thread; time is that of the processor, so that a busy machine matters less. Prints the
+responses a second of each, the ratios within each repeat, and how many texts differ from those of transformers.
 """
 
 import argparse
@@ -31,7 +30,8 @@ from src.model import difference
 from src.model.chat import Chat
 
 Prompts = list[list[int]]
-Answers = list[list[int]]
+Answer = Callable[[Prompts, int], list[str]]
+"""From the prompts of a task and its longest response to the responses."""
 
 
 class Asked:
@@ -54,32 +54,39 @@ class Asked:
             task: chat.ask([[{"role": "user", "content": text}] for text in texts]) for task, texts in said.items()
         }
 
-    def by_task(self, answer: Callable[[Prompts, int], Answers]) -> tuple[list[list[int]], float]:
-        """The answers to all prompts, and the seconds of processor time that they took."""
+    def by_task(self, answer: Callable[[Prompts, int], list[str]]) -> tuple[list[str], float]:
+        """The answers to all prompts as texts without special tokens, and the seconds of processor time they took."""
         start = time.process_time()
         answers = [each for task, asked in self.prompts.items() for each in answer(asked, self.limits[task])]
         return answers, time.process_time() - start
 
+    def text(self, tokens: Sequence[int]) -> str:
+        """What lm-evaluation-harness makes of tokens."""
+        return str(self.tokenizer.decode(tokens, skip_special_tokens=True))
 
-def ours(asked: Asked, batch_tokens: int) -> Callable[[Prompts, int], Answers]:
-    return lambda prompts, limit: generate(asked.model, prompts, limit, asked.stop, batch_tokens=batch_tokens)
+
+def ours(asked: Asked) -> Answer:
+    def answer(prompts: Prompts, limit: int) -> list[str]:
+        found = generate(asked.model, prompts, limit, asked.stop, batch_tokens=asked.batch_tokens)
+        return [asked.text(each) for each in found]
+
+    return answer
 
 
-def transformers_generate(asked: Asked, size: int) -> Callable[[Prompts, int], Answers]:
-    def answer(prompts: Prompts, limit: int) -> Answers:
-        found: Answers = []
+def transformers_generate(asked: Asked, size: int) -> Answer:
+    def answer(prompts: Prompts, limit: int) -> list[str]:
+        found = []
         for first in range(0, len(prompts), size):
             batch = asked.tokenizer.pad({"input_ids": prompts[first : first + size]}, padding_side="left",
                                         return_tensors="pt")  # fmt: skip
             out = asked.model.generate(**batch, max_new_tokens=limit, do_sample=False, eos_token_id=sorted(asked.stop))
-            found += [_up_to(row, asked.stop) for row in out[:, batch["input_ids"].shape[1] :].tolist()]
+            found += [asked.text(row) for row in out[:, batch["input_ids"].shape[1] :].tolist()]
         return found
 
     return answer
 
 
-def lm_eval_hf(asked: Asked, size: int) -> Callable[[Prompts, int], Answers]:
-    """It takes and gives texts; they are tokenized again here, which is not counted against it."""
+def lm_eval_hf(asked: Asked, size: int) -> Answer:
     from lm_eval.api.instance import Instance
     from lm_eval.models.huggingface import HFLM
 
@@ -88,22 +95,15 @@ def lm_eval_hf(asked: Asked, size: int) -> Callable[[Prompts, int], Answers]:
     until = [asked.tokenizer.decode([token]) for token in sorted(asked.stop)]
     asked.tokenizer.padding_side = "left"
 
-    def answer(prompts: Prompts, limit: int) -> Answers:
+    def answer(prompts: Prompts, limit: int) -> list[str]:
         settings = {"until": until, "max_gen_toks": limit, "do_sample": False}
         requests = [
             Instance("generate_until", {}, (asked.tokenizer.decode(prompt), settings), i)
             for i, prompt in enumerate(prompts)
         ]
-        texts = language_model.generate_until(requests, disable_tqdm=True)
-        return [asked.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+        return list(language_model.generate_until(requests, disable_tqdm=True))
 
     return answer
-
-
-def _up_to(tokens: Sequence[int], stop: frozenset[int]) -> list[int]:
-    """The tokens before the first of `stop`."""
-    end = next((i for i, token in enumerate(tokens) if token in stop), len(tokens))
-    return list(tokens[:end])
 
 
 def main() -> None:
@@ -115,21 +115,20 @@ def main() -> None:
     torch.set_num_threads(1)
     asked = Asked(given.step)
     ways = {
-        "Palimpsest": ours(asked, asked.batch_tokens),
+        "Palimpsest": ours(asked),
         "transformers": transformers_generate(asked, given.batch_size),
         "lm-eval": lm_eval_hf(asked, given.batch_size),
     }
-    alone, _ = asked.by_task(transformers_generate(asked, given.batch_size))
-    tokens = sum(map(len, alone))
-    print(f"{len(alone)} prompts of {sum(map(len, asked.prompts.values()))}, {tokens} tokens of responses")
+    count = sum(map(len, asked.prompts.values()))
     ratios: dict[str, list[float]] = defaultdict(list)
     for repeat in range(given.repeats):
-        taken = {}
+        taken, texts = {}, {}
         for name, way in ways.items():
-            answers, taken[name] = asked.by_task(way)
-            other = sum(a != b for a, b in zip(answers, alone, strict=True))
-            print(f"repeat {repeat + 1}: {name:13}{len(alone) / taken[name]:6.0f} responses/s, {taken[name]:6.2f} s, "
-                  f"{other} responses differ", flush=True)  # fmt: skip
+            texts[name], taken[name] = asked.by_task(way)
+        for name in ways:
+            other = sum(a != b for a, b in zip(texts[name], texts["transformers"], strict=True))
+            print(f"repeat {repeat + 1}: {name:13}{count / taken[name]:6.0f} responses/s, {taken[name]:6.2f} s, "
+                  f"{other} texts of {count} differ", flush=True)  # fmt: skip
         for name in list(ways)[1:]:
             ratios[name].append(taken[name] / taken["Palimpsest"])
     for name, each in ratios.items():

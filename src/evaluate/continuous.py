@@ -89,9 +89,9 @@ class _Batch:
     def _step(self) -> Iterator[Row]:
         """One more token for each row."""
         assert self.cache is not None
-        rows = [(row.answer[-1], len(row) - 1) for row in self.live]
-        ids, lengths = torch.tensor(rows).T.to(self.model.device)
-        mask = self.cache.at(lengths, max(length for _, length in rows))
+        read = [len(row) - 1 for row in self.live]
+        ids, lengths = torch.tensor([[row.answer[-1] for row in self.live], read], device=self.model.device)
+        mask = self.cache.at(lengths, max(read))
         logits = self.model(
             input_ids=ids[:, None],
             attention_mask=mask,
@@ -117,7 +117,7 @@ class _Batch:
         del self.live[kept:]
         if targets:
             assert self.cache is not None
-            self.cache.move(sources, targets)
+            self.cache.move(sources, targets, max(map(len, self.live)))
         yield from done
 
 

@@ -46,10 +46,10 @@ class Slots(Cache):
             for kept, new in ((self.keys[i], layer.keys), (self.values[i], layer.values)):
                 kept[first : first + new.shape[0], :, : new.shape[2]] = new
 
-    def move(self, sources: list[int], targets: list[int]) -> None:
-        """Copy slots onto others."""
+    def move(self, sources: list[int], targets: list[int], longest: int) -> None:
+        """Copy slots onto others. longest: tokens of the longest row."""
         for kept in (*self.keys, *self.values):
-            kept[targets, :, : self._seen] = kept[sources, :, : self._seen]
+            kept[targets, :, :longest] = kept[sources, :, :longest]
 
     def at(self, lengths: torch.Tensor, longest: int) -> torch.Tensor:
         """Say where the step writes and how far it reads. lengths: tokens of each row before it [rows]; longest: most
