@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from launchers.view import duration, size
-from src.machine.hours import UTILIZATION
+from src.machine.hours import BANDWIDTH_SHARE, UTILIZATION
 from src.machine.loads import Load
 from src.machine.memory import GIB, Answering, Memory
 from src.machine.requirements import Answers, Requirement
@@ -28,6 +28,7 @@ def needs_table(found: Sequence[Requirement], asked: Sequence[Answers], others: 
     if others:
         parts += [_others(others), Text()]
     parts += [Text(line) for line in _assumptions(found)] if found else []
+    parts += [Text(line) for line in _answered(found, asked)]
     unknown = dict.fromkeys(each.recognizer for each in asked if not each.known)
     parts += [Text(f"The size of speech.recognizer.model={name} is not known, and not counted.") for name in unknown]
     every: list[Requirement | Answers | Load] = [*found, *asked, *others]
@@ -146,15 +147,34 @@ def _memory(found: Sequence[Requirement]) -> Table:
 
 def _answers(asked: Sequence[Answers]) -> Table:
     names = list(Answering.__dataclass_fields__)
-    table = _table("GiB of one GPU, answering", "tokens at a time", *names, "peak")
+    table = _table("GiB of one GPU, answering", "tokens at a time", *names, "peak", "GPU-hours")
     same: dict[Any, list[Answers]] = {}
     for each in asked:
         same.setdefault((each.memory, each.batch_tokens), []).append(each)
     for group in same.values():
         first = group[0]
         what = "speech and text" if first.step.recognizer else "text"
-        table.add_row(f"{what} ({len(group)})", f"{first.batch_tokens:,}", *_parts(first.memory, names))
+        hours = [each.gpu_hours for each in group]
+        told = "-" if None in hours else f"{sum(each for each in hours if each):,.1f}"
+        table.add_row(f"{what} ({len(group)})", f"{first.batch_tokens:,}", *_parts(first.memory, names), told)
     return table
+
+
+def _answered(found: Sequence[Requirement], asked: Sequence[Answers]) -> list[str]:
+    """What the hours of answering assume, and all that the grid takes."""
+    known = [each.gpu_hours for each in asked if each.gpu_hours is not None]
+    if not known:
+        return []
+    total, gpu = sum(known), asked[0].gpu
+    lines = [
+        f"Answering assumes expected_answers, {100 * BANDWIDTH_SHARE:.0f} % of {gpu.bandwidth_gb:g} GB/s and "
+        f"{100 * UTILIZATION:.0f} % of {gpu.peak_tflops:g} TFLOPS ({gpu.name}). Hearing spoken answers is not counted."
+    ]
+    trained = [each.gpu_hours for each in found]
+    if found and None not in trained:
+        hours = sum(each for each in trained if each)
+        lines.append(f"Together {hours + total:,.1f} GPU-hours: training {hours:,.1f}, answering {total:,.1f}.")
+    return lines
 
 
 def _others(others: Sequence[Load]) -> Table:

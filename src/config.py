@@ -18,7 +18,7 @@ from src.data.settings import ClosedDomain, PublishedData
 from src.evaluate.settings import Evaluate
 from src.grid.errors import ConfigError
 from src.grid.typed import typed, unknown
-from src.machine.settings import Expected, Gpu
+from src.machine.settings import Expected, ExpectedAnswers, Gpu
 from src.merge.methods import Merging
 from src.model.settings import Architecture, GivenModel, PublishedModel, ScratchModel
 from src.speech.published_settings import PretrainedSpeech
@@ -104,6 +104,8 @@ class Cell:
     gpu: Gpu | None = None
     """What one training process has; null: not known."""
     expected: Mapping[str, Expected] = field(default_factory=dict)
+    expected_answers: Mapping[str, ExpectedAnswers] = field(default_factory=dict)
+    """Task -> what the plan assumes of it, to tell how long answering takes."""
     """Set -> its sizes, for the plan of a published model."""
     original: bool = False
     """This row is the base model itself: nothing is trained."""

@@ -1,9 +1,8 @@
 """A model that answers in its own chat format."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -50,9 +49,24 @@ class Respondent:
     def __call__(self, prompts: Sequence[str], task: str, first: int) -> list[Response]:
         """The responses to what the user says, in the order of the prompts.
 
-        first: the place of the first prompt among those of the task. Each batch that is done is kept, so that an
-        attempt after a killed one goes on behind it.
+        first: the place of the first prompt among those of the task. Responses are kept as they are given, so that an
+        attempt after a killed one asks only what has none.
         """
+        part = f"{task}-{first}-answers-"
+        known = {
+            int(place): ids
+            for folder in self.progress.context.chunks(part)
+            for place, ids in json.loads((folder / ANSWERS).read_text(encoding="utf-8")).items()
+        }
+        self.progress.advance(len(known))
+
+        def finished(new: Mapping[int, list[int]]) -> None:
+            def fill(folder: Path) -> None:
+                (folder / ANSWERS).write_text(json.dumps(new), encoding="utf-8")
+
+            self.progress.context.chunk(f"{part}{min(new)}", fill)
+            self.progress.advance(len(new))
+
         answered = generate(
             self.model,
             self.chat.ask([[{"role": "user", "content": prompt}] for prompt in prompts]),
@@ -60,21 +74,11 @@ class Respondent:
             stop_tokens(self.model, self.tokenizer),
             self.asking.decoding,
             self.asking.batch_tokens,
-            self.progress.advance,
             first,
-            partial(self._keep, task),
+            known,
+            finished,
         )
         return [self.read(ids) for ids in answered]
-
-    def _keep(self, task: str, batch: str, answer: Callable[[], list[list[int]]]) -> list[list[int]]:
-        """The responses of a batch, by this attempt or an earlier one."""
-
-        def fill(folder: Path) -> None:
-            (folder / ANSWERS).write_text(json.dumps(answer()), encoding="utf-8")
-
-        folder, _ = self.progress.context.chunk(f"{task}-batch-{batch}", fill)
-        kept: list[list[int]] = json.loads((folder / ANSWERS).read_text(encoding="utf-8"))
-        return kept
 
     def read(self, ids: list[int]) -> Response:
         """A response's tokens as text."""

@@ -1,6 +1,7 @@
 """What a running step knows of its surroundings: scratch space that outlives a killed attempt, where to tell progress,
 and whether it is asked to stop."""
 
+import glob
 import json
 import shutil
 import signal
@@ -106,6 +107,10 @@ class Context:
                 raise
             shutil.rmtree(begun, ignore_errors=True)
         return whole, True
+
+    def chunks(self, prefix: str) -> list[Path]:
+        """The folders of the whole parts whose names begin so, by any attempt, in the order of their names."""
+        return sorted(chunks_folder(self.work).glob(f"{glob.escape(prefix)}*"))
 
     def begin_metrics(self, points: Sequence[Mapping[str, float]]) -> None:
         """Start the list of measurements that others follow while the step runs, with those from before a resume."""

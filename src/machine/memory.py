@@ -10,6 +10,7 @@ Sizes are bytes unless a name says otherwise.
 import math
 from dataclasses import dataclass
 
+from src.evaluate import room
 from src.machine.activations import activations, logits
 from src.machine.parameters import Model
 from src.machine.training import Training
@@ -106,20 +107,22 @@ def estimate(model: Model, training: Training) -> Memory:
 
 
 def answering(model: Model, batch_tokens: int, shortest: int, recognizer: int = 0, element: int = 2) -> Answering:
-    """The memory of the GPU that a model answers on (src/evaluate/generate.py).
+    """The memory of the GPU that a model answers on (src/evaluate/continuous.py).
 
-    batch_tokens: prompts and answers of a batch. shortest: least of the longest answers of the tasks, in tokens, which
-    bounds the rows of a batch. recognizer: bytes of its weights; what it hears with besides is there when the cache is
-    not. The vocoder (some 0.1 GiB) counts as overhead. Prompts are taken to be all of a batch, as those of ASR nearly
-    are: then a layer's hidden states, gate, up and their product are there beside a full cache.
+    batch_tokens: most tokens of the cache. shortest: least of the longest answers of the tasks, in tokens: a slot has
+    room for it, or for room.LEAST tokens, which bounds the rows. recognizer: bytes of its weights; what it hears with
+    besides is there when the cache is not. The vocoder (some 0.1 GiB) counts as overhead. While prompts are read, their
+    own keys and values and a layer's hidden states, gate, up and their product are there beside a full cache; a single
+    prompt of more than room.READ_AT_ONCE tokens takes more.
     """
     layer = element * (2 * model.hidden + 3 * max(model.intermediate, 2 * model.queries))
-    rows = math.ceil(batch_tokens / (shortest + 1))
+    token = model.layers * 2 * model.keys * element
+    rows = math.ceil(batch_tokens / (min(shortest, room.LEAST) + 1))
     return Answering(
         weights=model.total * element,
         recognizer=recognizer,
-        cache=batch_tokens * model.layers * 2 * model.keys * element,
-        working=max(batch_tokens * layer, rows * model.vocabulary * (element + 4)),
+        cache=batch_tokens * token,
+        working=max(min(batch_tokens, room.READ_AT_ONCE) * (layer + token), rows * model.vocabulary * (element + 4)),
         overhead=OVERHEAD,
     )
 

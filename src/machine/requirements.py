@@ -20,7 +20,7 @@ from src.machine import hours, memory
 from src.machine.disk import Disk, disk
 from src.machine.memory import WHISPER, Answering, Memory
 from src.machine.parameters import Model, describe
-from src.machine.settings import Expected, Gpu
+from src.machine.settings import Expected, ExpectedAnswers, Gpu
 from src.machine.sizes import Size, loss_shares, sets
 from src.machine.training import Training, training
 from src.model.settings import Adapter
@@ -147,8 +147,10 @@ class Answers:
     cached: bool
     model: Model
     gpu: Gpu
-    longest: tuple[int, ...]
-    """Tokens of the longest answer to each task."""
+    longest: Mapping[str, int]
+    """Task -> tokens of the longest answer."""
+    expected: Mapping[str, ExpectedAnswers]
+    """Task -> what is assumed of its prompts and answers; not each task need be there."""
     batch_tokens: int
     element: int
     """Bytes of an element of the model, as `evaluate.dtype` has it."""
@@ -161,7 +163,21 @@ class Answers:
     def memory(self) -> Answering:
         """Bytes on its GPU, without a recognizer whose size is not known."""
         heard = WHISPER.get(self.recognizer or "", 0) * SPEECH_ELEMENT[self.dtype]
-        return memory.answering(self.model, self.batch_tokens, min(self.longest), heard, self.element)
+        return memory.answering(self.model, self.batch_tokens, min(self.longest.values()), heard, self.element)
+
+    @property
+    def gpu_hours(self) -> float | None:
+        """Hours of its GPU for the answers, without what is heard of them; None where lengths or GPU are not known."""
+        peak, bandwidth = self.gpu.peak_tflops, self.gpu.bandwidth_gb
+        if peak is None or bandwidth is None or not self.longest.keys() <= self.expected.keys():
+            return None
+        seconds = (
+            hours.answering_seconds(
+                self.model, self.expected[task], limit, self.batch_tokens, self.element, peak, bandwidth
+            )
+            for task, limit in self.longest.items()
+        )
+        return sum(seconds) / 3600
 
     @property
     def known(self) -> bool:
@@ -177,7 +193,7 @@ class Answers:
         """With less memory: smaller batches, down to a few of the longest answers, then the recognizer in float16."""
         for dtype in dict.fromkeys((self.dtype, "float16")) if self.recognizer else (self.dtype,):
             tokens = self.batch_tokens
-            while tokens >= LEAST_BATCH * max(self.longest):
+            while tokens >= LEAST_BATCH * max(self.longest.values()):
                 yield replace(self, batch_tokens=tokens, dtype=dtype)
                 tokens //= 2
 
@@ -218,7 +234,11 @@ def answers(plan: Plan, launcher_gpu: Mapping[str, Any] | None = None) -> list[A
                 cached=cached,
                 model=count(base, typed(Adapter, settings["train"]["adapter"], "train.adapter")),
                 gpu=Gpu.of(launcher_gpu, settings["gpu"]),
-                longest=tuple(step.config.max_new_tokens.values()),
+                longest=step.config.max_new_tokens,
+                expected={
+                    task: typed(ExpectedAnswers, told, f"expected_answers.{task}")
+                    for task, told in settings["expected_answers"].items()
+                },
                 batch_tokens=step.config.batch_tokens,
                 element=4 if step.config.dtype == "float32" else 2,
                 recognizer=whisper.model if whisper else None,

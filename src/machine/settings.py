@@ -19,6 +19,18 @@ PEAK_TFLOPS = {
     "H200": 989,
 }
 """Dense 16-bit tensor operations a second, in 10^12, from NVIDIA's data sheets."""
+BANDWIDTH_GB = {
+    "V100": 900,
+    "A10": 600,
+    "A40": 696,
+    "RTX A6000": 768,
+    "RTX 4090": 1008,
+    "L40S": 864,
+    "A100": 2039,
+    "H100": 3350,
+    "H200": 4800,
+}
+"""Memory bandwidth in GB a second, from NVIDIA's data sheets: A100 of 80 GB, H100 and H200 as SXM."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +62,17 @@ class Gpu:
     @property
     def peak_tflops(self) -> float | None:
         """The peak of the longest name in PEAK_TFLOPS that is part of this one's ("NVIDIA A100-SXM4-80GB")."""
+        return None if self._known is None else PEAK_TFLOPS[self._known]
+
+    @property
+    def bandwidth_gb(self) -> float | None:
+        """The memory bandwidth of the same name."""
+        return None if self._known is None else BANDWIDTH_GB[self._known]
+
+    @property
+    def _known(self) -> str | None:
         known = [name for name in PEAK_TFLOPS if self.name and name.lower() in self.name.lower()]
-        return PEAK_TFLOPS[max(known, key=len)] if known else None
+        return max(known, key=len) if known else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,3 +92,17 @@ class Expected:
         require(0 < self.learned <= 1, "learned", self.learned, "above 0 and at most 1")
         ascending = len(self.lengths) > 1 and self.lengths[0] > 0 and sorted(self.lengths) == list(self.lengths)
         require(ascending, "lengths", list(self.lengths), "two or more numbers above 0, none below the last")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpectedAnswers:
+    """What a task asks and what is answered, as the plan assumes it."""
+
+    examples: int
+    prompt: int
+    """Tokens of a prompt in the model's chat format, the mean."""
+    answer: int
+    """Tokens of an answer, the mean."""
+
+    def __post_init__(self) -> None:
+        positive(self, "examples", "prompt", "answer")

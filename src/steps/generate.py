@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Generate(Step):
     """Ask a model the tasks, and keep its responses (docs/artifacts.md describes the files)."""
 
-    version = 3
+    version = 4
     needs = ("torch", "transformers", "transformers.models.llama.modeling_llama", "peft", "jiwer")
     gpu = True
 

@@ -4,11 +4,12 @@ import random
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from src.evaluate import generate as module
+from src.evaluate import continuous, padded, slots
 from src.evaluate.asking import Decoding
-from src.evaluate.generate import _batches, generate
+from src.evaluate.generate import generate
+from src.evaluate.room import LEAST, WANTED, room
 
 END = 2
 STOP = tuple(range(2, 60, 9))
@@ -79,27 +80,115 @@ def test_a_response_does_not_depend_on_its_batch(model, temperature):
     assert generate(model, prompts[:7], 20, STOP, decoding) == together[:7]
 
 
-def test_a_batch_that_does_not_fit_is_halved_and_its_responses_stay(model, monkeypatch):
-    """A GPU that takes 200 tokens a batch, and one that takes not even one prompt."""
+FAMILIES = {
+    "qwen2": {"num_key_value_heads": 2},
+    "qwen3": {"num_key_value_heads": 2, "head_dim": 16},
+    "mistral": {"num_key_value_heads": 2, "sliding_window": None},
+    "gemma3_text": {
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "sliding_window": 8,
+        "layer_types": ["sliding_attention", "full_attention"],
+    },
+}
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_every_family_answers_as_it_does_alone(kind, temperature):
+    """Small slots, refilled and put aside; the last family has a cache of another kind."""
+    torch.manual_seed(1)
+    config = AutoConfig.for_model(
+        kind, vocab_size=60, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        initializer_range=0.5, pad_token_id=0, eos_token_id=2, tie_word_embeddings=False, **FAMILIES[kind],
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_config(config).eval()
+    assert slots.fits(model) == (kind != "gemma3_text")
+    prompts, decoding = some_prompts(), Decoding(temperature, 20, seed=3)
+    together = generate(model, prompts, 70, STOP, decoding, batch_tokens=900)
+    assert generate(model, prompts, 70, STOP, decoding, batch_tokens=1) == together
+    if not temperature:
+        assert together[::5] == [reference(model, p, 70, eos_token_id=list(STOP)) for p in prompts[::5]]
+    assert max(map(len, together)) > 10
+
+
+@pytest.mark.parametrize("way", [continuous, padded])
+def test_what_does_not_fit_is_answered_in_smaller_batches(model, way, monkeypatch):
+    """A GPU that takes 8 rows at a time, and one that takes not even one prompt."""
     prompts, decoding = some_prompts(), Decoding(temperature=1.0, top_k=0)
     whole = generate(model, prompts, 12, STOP, decoding, batch_tokens=800)
-    compute = module._batch
-    sizes: list[int] = []
-    finished: list[int] = []
+    monkeypatch.setattr("src.evaluate.generate.slots.fits", lambda _: way is continuous)
+    forward, sizes = model.forward, []
 
-    def limited(model, prompts, longest, *rest):
-        sizes.append(len(prompts) * (max(map(len, prompts)) + longest))
-        if sizes[-1] > limit:
+    def limited(input_ids, **rest):
+        sizes.append(len(input_ids))
+        if len(input_ids) > limit:
             raise torch.OutOfMemoryError
-        return compute(model, prompts, longest, *rest)
+        return forward(input_ids=input_ids, **rest)
 
-    monkeypatch.setattr(module, "_batch", limited)
-    limit = 200
-    assert generate(model, prompts, 12, STOP, decoding, batch_tokens=800, finished=finished.append) == whole
-    assert max(sizes) > limit and sum(finished) == len(prompts) and len(finished) > 5
-    limit = 10
+    monkeypatch.setattr(model, "forward", limited)
+    limit = 8
+    told: dict[int, list[int]] = {}
+    assert generate(model, prompts, 12, STOP, decoding, batch_tokens=800, finished=told.update) == whole
+    assert max(sizes) > limit and [told[i] for i in range(len(prompts))] == whole
+    limit = 0
     with pytest.raises(torch.OutOfMemoryError):
         generate(model, prompts, 12, STOP, decoding, batch_tokens=800)
+
+
+def test_rows_that_end_leave_their_slots_to_others(model, monkeypatch):
+    """Slots for 6 rows: nearly all are filled in nearly every step, and none holds a row that has ended."""
+    prompts = sorted(some_prompts(60, seed=4), key=len)
+    forward, steps = model.forward, []
+
+    def counted(input_ids, **rest):
+        if input_ids.shape[1] == 1:
+            steps.append(len(input_ids))
+        return forward(input_ids=input_ids, **rest)
+
+    monkeypatch.setattr(model, "forward", counted)
+    responses = generate(model, prompts, 20, STOP, batch_tokens=6 * 60)
+    said = sum(min(len(response) + 1, 20) for response in responses)
+    short = [prompt for prompt in prompts if len(prompt) == 1]
+    assert sum(steps) - len(short) * 20 <= said - len(prompts) <= sum(steps)
+    assert sum(steps) / len(steps) > 5 and max(steps) < 20
+
+
+def test_a_row_without_room_goes_on_in_longer_slots(model, monkeypatch):
+    """Answers of up to 100 tokens, first in slots for 64 of them."""
+    prompts = some_prompts(80, seed=5)
+    budget = 40 * 140
+    batches = []
+    begin = continuous._Batch.__init__
+
+    def begun(batch, *rest):
+        begin(batch, *rest)
+        batches.append((len(batch.waiting), batch.length, batch.slots))
+
+    monkeypatch.setattr(continuous._Batch, "__init__", begun)
+    responses = generate(model, prompts, 100, (2,), batch_tokens=budget)
+    assert responses == generate(model, prompts, 100, (2,), batch_tokens=10**6)
+    longest = max(map(len, prompts))
+    first, second, whole = batches
+    assert whole[:2] == (80, longest + 100)
+    assert first == (80, longest + LEAST, budget // (longest + LEAST)) and second[1] > first[1]
+    assert second[0] == sum(len(p) + len(r) > first[1] for p, r in zip(prompts, responses, strict=True)) > 0
+
+
+def test_room_is_all_that_may_come_or_leaves_enough_slots():
+    rng = random.Random(0)
+    for _ in range(500):
+        longest, limit, rows = rng.randint(1, 500), rng.randint(1, 3000), rng.randint(1, 300)
+        said = rng.randrange(limit)
+        budget = rng.choice([500, 4096, 65536])
+        found = room(longest, said, limit - said, budget, rows)
+        assert min(limit - said, max(LEAST, said)) <= found <= limit - said
+        wanted = min(WANTED, rows)
+        if found < limit - said:
+            assert budget // (longest + limit - said) < wanted
+        if found > max(LEAST, said):
+            assert found == limit - said or budget // (longest + found) >= wanted
+    assert room(300, 0, 2000, 65536, 100) == 500 and room(12, 0, 40, 16384, 300) == 40
 
 
 def test_sampling_follows_its_seed(model):
@@ -129,22 +218,17 @@ def test_sampling_follows_the_distribution(model, temperature, top_k):
     assert (found[expected == 0] == 0).all()
 
 
-def test_batches_keep_the_budget_and_every_prompt():
-    rng = random.Random(0)
-    lengths = [rng.randint(1, 90) for _ in range(200)]
-    batches = list(_batches(lengths, 10, 500))
-    assert sorted(i for batch in batches for i in batch) == list(range(200))
-    for batch in batches:
-        assert len(batch) * (max(lengths[i] for i in batch) + 10) <= 500
-    assert list(_batches([100, 3], 10, 50)) == [[0], [1]]
-
-
 def test_edges(model):
     assert generate(model, [], 5, STOP) == []
     assert generate(model, [[5]], 0, STOP) == [[]]
-    counts: list[int] = []
-    generate(model, some_prompts(), 5, STOP, batch_tokens=300, finished=counts.append)
-    assert sum(counts) == 40 and len(counts) > 1
+    prompts = some_prompts()
+    whole = generate(model, prompts, 5, STOP)
+    told: list[dict[int, list[int]]] = []
+    known = {13: [7], 40: whole[30]}
+    assert generate(model, prompts, 5, STOP, first=10, known=known, finished=told.append) == [
+        *whole[:3], [7], *whole[4:]
+    ]  # fmt: skip
+    assert sorted(place for each in told for place in each) == sorted({*range(10, 50)} - {13, 40})
     with pytest.raises(ValueError, match="prompt 1 of 2 is empty"):
         generate(model, [[5], []], 5, STOP)
 

@@ -165,31 +165,36 @@ def test_sampling_is_a_setting(artifacts, context, tmp_path):
     assert answers(1) == answers(1) != answers(2)
 
 
-@pytest.mark.parametrize("at_once", [1, 3, 512])
-def test_a_killed_evaluation_goes_on_behind_the_last_batch_that_was_answered(
-    at_once, result, artifacts, speech, tmp_path_factory, monkeypatch
+@pytest.mark.parametrize(("at_once", "lost"), [(1, 0), (3, 1), (512, 1)])
+def test_a_killed_evaluation_asks_only_what_has_no_answer_yet(
+    at_once, lost, result, artifacts, speech, tmp_path_factory, monkeypatch
 ):
+    """Responses are kept two by two, or when all of a call are there: of five, the one to the first instruction is lost
+    where its call has others."""
+
     class Killed(Exception):
         pass
 
-    def killing(model, prompts, *rest):
-        if len(attempts) == 1 and len(attempts[0]) == 3:
-            raise Killed
-        attempts[-1].append(prompts)
-        return compute(model, prompts, *rest)
+    def killing(*asked):
+        for row in answered(*asked):
+            if len(attempts) == 1 and len(attempts[0]) == 5:
+                raise Killed
+            attempts[-1].append(row)
+            yield row
 
     attempts: list[list] = [[]]
-    compute = generate._batch
+    answered = generate.continuous.answered
     out, work = tmp_path_factory.mktemp("out"), tmp_path_factory.mktemp("work")
     monkeypatch.setattr(responses, "ASKED_AT_ONCE", at_once)
-    monkeypatch.setattr(generate, "_batch", killing)
+    monkeypatch.setattr(generate, "TOLD_AT_ONCE", 2)
+    monkeypatch.setattr(generate.continuous, "answered", killing)
     with pytest.raises(Killed):
         run(CONFIG, artifacts, out, Recorded(work))
     assert not list(out.iterdir()) and reached(work) >= 3
     attempts.append([])
     context = Recorded(work, attempt=2)
     run(CONFIG, artifacts, out, context)
-    assert [sum(map(len, batches)) for batches in attempts] == [answered := sum(map(len, attempts[0])), 15 - answered]
+    assert [len(rows) for rows in attempts] == [5, 15 - 5 + lost]
     for name in ("settings.json", "responses.jsonl", "audio/places-0.flac", "audio/beasts-0.flac"):
         assert (out / name).read_bytes() == (result / name).read_bytes()
     assert context.reports[-1] == {"done": 21, "total": 21}

@@ -181,3 +181,6 @@ def test_a_chunk_is_made_once_and_whole(tmp_path: Path) -> None:
     assert made and [file.name for file in folder.iterdir()] == ["whole"] and not (folder / "whole").read_text()
     assert [chunk.name for chunk in folder.parent.iterdir()] == ["0-512"]
     assert first.chunk("0-512", lambda _: pytest.fail("it is there")) == (folder, False)
+    with pytest.raises(ZeroDivisionError):
+        first.chunk("0-1024", lambda _: print(1 / 0))
+    assert second.chunks("0-") == [folder] and not second.chunks("[0-9]")

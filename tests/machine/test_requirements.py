@@ -425,18 +425,17 @@ def test_a_recognizer_of_unknown_size_is_said_and_not_counted(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("limit", "wanted"), [
-    (48, None), (36, "evaluate.batch_tokens=32768"), (32, "evaluate.batch_tokens=32768"),
-    (28, "evaluate.batch_tokens=16384"), (24, "evaluate.batch_tokens=16384 speech.recognizer.dtype=float16"),
-    (16, ""),
+    (48, None), (32, None), (31, "evaluate.batch_tokens=32768"), (25, "evaluate.batch_tokens=16384"),
+    (24, "evaluate.batch_tokens=8192"), (22, "evaluate.batch_tokens=16384 speech.recognizer.dtype=float16"), (16, ""),
 ])  # fmt: skip
 def test_answers_that_do_not_fit_are_refused_with_what_would(tmp_path: Path, limit: float, wanted: str | None) -> None:
     needs = asked(tmp_path, *PAPER, gpu={"memory_gb": limit})
     line = refusal([], needs)
     if wanted is None:
-        assert line is None and "evaluation 36.6 GiB" in verdict([], needs, [])
+        assert line is None and "evaluation 31.1 GiB" in verdict([], needs, [])
         return
     assert line is not None and line.startswith("generate-sqa") and "\n" not in line
-    assert f"needs 36.6 GiB, and its GPU has {limit:g} (" in line
+    assert f"needs 31.1 GiB, and its GPU has {limit:g} (" in line
     if not wanted:
         assert line.endswith("no setting brings it below: larger GPUs, or a smaller model")
         return
@@ -479,7 +478,7 @@ def test_the_section_below_the_plan(tmp_path: Path) -> None:
     assert "40 % of 154.8 TFLOPS (RTX A6000)" in text
     text = shown([], asked(tmp_path, *PAPER))
     assert len(re.findall(r"^(?:speech and text|text) \(\d\) +65,536 ", text, flags=re.MULTILINE)) == 2
-    assert "evaluation 36.6 GiB" in text
+    assert "evaluation 31.1 GiB" in text
 
 
 def test_a_training_step_takes_its_hours_divided_by_its_gpus(tmp_path: Path) -> None:
