@@ -1,5 +1,6 @@
 """Keys and values of many rows, in memory that is taken once: each row has a slot and writes into it in place."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -28,8 +29,8 @@ class Slots(Cache):
         slot, ever."""
         super().__init__(layers=[])
         self.longest = longest
-        self.keys = [_empty(layer.keys, slots, 0) for layer in like.layers]
-        self.values = [_empty(layer.values, slots, 0) for layer in like.layers]
+        self.keys = [_empty(keys, slots, 0) for keys, _ in _tensors(like)]
+        self.values = [_empty(values, slots, 0) for _, values in _tensors(like)]
         self._rows: torch.Tensor = torch.empty(0)
         self._lengths: torch.Tensor = torch.empty(0)
         self._seen = 0
@@ -42,8 +43,8 @@ class Slots(Cache):
     def fill(self, first: int, read: DynamicCache) -> None:
         """Give the rows that were read together the slots from `first` on. What stands behind a row's end is masked."""
         self._reach(read.get_seq_length())
-        for i, layer in enumerate(read.layers):
-            for kept, new in ((self.keys[i], layer.keys), (self.values[i], layer.values)):
+        for i, (keys, values) in enumerate(_tensors(read)):
+            for kept, new in ((self.keys[i], keys), (self.values[i], values)):
                 kept[first : first + new.shape[0], :, : new.shape[2]] = new
 
     def move(self, sources: list[int], targets: list[int], longest: int) -> None:
@@ -81,6 +82,13 @@ class Slots(Cache):
             for i, old in enumerate(layers):
                 layers[i] = _empty(old, len(old), longer)
                 layers[i][:, :, : old.shape[2]] = old
+
+
+def _tensors(cache: DynamicCache) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Keys and values of each layer, [rows, heads, length, dimension]."""
+    for layer in cache.layers:
+        assert isinstance(layer, DynamicLayer) and layer.keys is not None and layer.values is not None
+        yield layer.keys, layer.values
 
 
 def _empty(like: torch.Tensor, slots: int, length: int) -> torch.Tensor:

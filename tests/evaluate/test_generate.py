@@ -1,6 +1,8 @@
 """Generation against transformers' own, and against itself in other batches."""
 
 import random
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 import torch
@@ -80,7 +82,7 @@ def test_a_response_does_not_depend_on_its_batch(model, temperature):
     assert generate(model, prompts[:7], 20, STOP, decoding) == together[:7]
 
 
-FAMILIES = {
+FAMILIES: dict[str, dict[str, Any]] = {
     "qwen2": {"num_key_value_heads": 2},
     "qwen3": {"num_key_value_heads": 2, "head_dim": 16},
     "mistral": {"num_key_value_heads": 2, "sliding_window": None},
@@ -223,7 +225,7 @@ def test_edges(model):
     assert generate(model, [[5]], 0, STOP) == [[]]
     prompts = some_prompts()
     whole = generate(model, prompts, 5, STOP)
-    told: list[dict[int, list[int]]] = []
+    told: list[Mapping[int, list[int]]] = []
     known = {13: [7], 40: whole[30]}
     assert generate(model, prompts, 5, STOP, first=10, known=known, finished=told.append) == [
         *whole[:3], [7], *whole[4:]
