@@ -125,11 +125,9 @@ class Cell:
             for role in self.merge.models:
                 right = "out of " + ", ".join(roles) + f" (~merge.models.{role} leaves it out)"
                 require(role in roles, "merge.models", role, right)
-        if isinstance(self.model, ScratchModel):
-            self._check_sizes(self.model.architecture)
 
-    def _check_sizes(self, sizes: Architecture) -> None:
-        """Hold what is trained and asked against the model that is made here."""
+    def check_sizes(self, sizes: Architecture) -> None:
+        """Hold what is trained and asked against the model that is made here. Raises ValueError."""
         longest, within = sizes.max_position_embeddings, "model.architecture.max_position_embeddings"
         lengths = {f"train.stages.{stage.name}.max_length": stage.optimization.max_length for stage in self.chain}
         answers = {f"evaluate.max_new_tokens.{task}": most for task, most in self.evaluate.max_new_tokens.items()}
@@ -219,6 +217,8 @@ def _check_together(made: Cell, replay: Mapping[str, Any]) -> None:
         centroids = made.speech.quantizer.centroids
         right = "those that the units of data.units were made with"
         require(centroids is not None, "speech.quantizer.centroids", centroids, right)
+    if isinstance(made.model, ScratchModel):
+        made.check_sizes(made.model.architecture)
     for stage in made.chain:
         pool = stage.replay.pool
         require(not published or pool == "honest", "replay.pool", pool, "honest with data.name=published")

@@ -379,7 +379,7 @@ def test_a_stage_has_settings_of_its_own() -> None:
         (["+train.stages.tts.adapter.r=3"], "train.stages.tts.adapter.r is 3; it must be 64, as in asr"),
         (["+train.stages.asr.lr=0"], "train.stages.asr.lr is 0.0; it must be greater than 0"),
         (["train.lr=0"], "^train.lr is 0.0; it must be greater than 0"),
-        (["+train.stages.asr.epoch=3"], "train.stages.asr.epoch is no setting; did you mean epochs"),
+        (["+train.stages.asr.epoch=3"], "train.stages.asr.epoch is no setting; did you mean train.stages.asr.epochs"),
         (["+train.l2=3"], "train.l2 is no setting"),
         (["+train.stages.asr.replay.ratio=2"], "train.stages.asr.replay.ratio is 2.0; it must be at most 1"),
         (["train.loss_average=ranks"], "train.loss_average is 'ranks'; it must be tokens or examples with ranks=1"),

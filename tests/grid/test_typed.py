@@ -81,7 +81,7 @@ def test_what_is_typed_already_is_taken_as_it_is() -> None:
         ({"part": {"size": 1, "share": "x"}}, "part.share is 'x'; it must be a number"),
         ({"part": {"size": 1, "share": False}}, "part.share is False; it must be a number"),
         ({"part": {"size": 0}}, "part.size is 0; it must be 1 or more"),
-        ({"part": {"size": 1, "shape": 2}}, "part.shape is no setting; did you mean share?"),
+        ({"part": {"size": 1, "shape": 2}}, "part.shape is no setting; did you mean part.share?"),
         ({"part": {"size": 1, "zzz": 2}}, "part.zzz is no setting; there are share, size"),
         ({"part": 3}, "part is 3; it must be the settings {size: .., share: ..}"),
         ({"naem": 3}, "naem is no setting; did you mean name?"),
@@ -107,7 +107,8 @@ def test_what_does_not_fit_is_one_line_that_names_the_setting(given: dict[str, A
     assert str(raised.value) == message
     with pytest.raises(ConfigError) as raised:
         typed(Whole, {"part": {"size": 1}, **given}, "section.of")
-    assert str(raised.value) == f"section.of.{message}", "in a section, too"
+    within = f"section.of.{message}".replace("mean ", "mean section.of.")
+    assert str(raised.value) == within, "in a section, too"
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (della(density=0.9), "merge.models.sqa.density is 0.9; della takes a density above epsilon=0.15 and below 0.85"),
     (della(density=0.5, epsilon=0.6), "merge.models.sqa.density is 0.5; della takes"),
     ({"method": "linear", "base_model": None, "parameters": {"weight": 0}, "models": {"asr": {}, "sqa": {}}},
-     "merge.models: the weights sum to 0, and linear divides by that sum; see normalize"),
+     "merge.models: the weights sum to 0, and linear makes no model of that"),
 ]  # fmt: skip
 
 
