@@ -26,9 +26,7 @@ def answered(model: PreTrainedModel, rows: Sequence[Row], saying: Saying, budget
         _answer(model, batch, saying)
         return batch
 
-    for _, batch in within_memory(
-        by_length(lengths, budget), compute, lambda places: len(places) * lengths[places[0]]
-    ):
+    for _, batch in within_memory(by_length(lengths, budget), compute, lambda places: len(places) * lengths[places[0]]):
         yield from batch
 
 
