@@ -20,7 +20,7 @@ from src.grid.errors import ConfigError
 from src.grid.typed import typed, unknown
 from src.machine.settings import Expected, ExpectedAnswers, Gpu
 from src.merge.methods import Merging
-from src.model.settings import Architecture, GivenModel, PublishedModel, ScratchModel
+from src.model.settings import PROJECTIONS, WHOLE_MODULES, Architecture, GivenModel, PublishedModel, ScratchModel
 from src.speech.published_settings import PretrainedSpeech
 from src.speech.settings import FittedSpeech
 from src.stages import Stage
@@ -134,6 +134,8 @@ class Cell:
         for name, length in (lengths | answers).items():
             require(length <= longest, name, length, f"at most {within}={longest}")
         for stage in self.chain:
+            for name in stage.adapter.full_modules:
+                require(name in WHOLE_MODULES, "train.adapter.full_modules", name, "out of " + ", ".join(WHOLE_MODULES))
             layers, right = stage.adapter.full_last_layers, f"at most {sizes.num_hidden_layers}, the model's layers"
             require(layers <= sizes.num_hidden_layers, "train.adapter.full_last_layers", layers, right)
 
@@ -220,6 +222,8 @@ def _check_together(made: Cell, replay: Mapping[str, Any]) -> None:
     if isinstance(made.model, ScratchModel):
         made.check_sizes(made.model.architecture)
     for stage in made.chain:
+        targets = stage.adapter.target_modules
+        require(bool(targets), "train.adapter.target_modules", [], "at least one of " + ", ".join(PROJECTIONS))
         pool = stage.replay.pool
         require(not published or pool == "honest", "replay.pool", pool, "honest with data.name=published")
     if not made.trained:

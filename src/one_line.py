@@ -43,6 +43,8 @@ def one_line(error: Exception, overrides: Sequence[str], conf: Path) -> str | No
         return f"{found[1]}: several values need -m before them; a list stands in brackets"
     if found := THERE.search(text):
         return f"+{found[1]}: the setting is there already; write it without +"
+    if (found := NO_SETTING.search(text)) and found[1].startswith("hydra.launcher.resources."):
+        return f"{found[1]}: the launcher's file does not have it; +{found[1]}=.. adds it"
     if found := DELETED.search(text) or NO_SETTING.search(text):
         return unknown(found[1], settings(found[1], overrides, conf))
     if isinstance(error, OmegaConfBaseException) and error.full_key:

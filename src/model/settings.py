@@ -12,8 +12,8 @@ from src.checks import positive, require, seed
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """The linear layers of a Llama."""
-FULL_MODULES = ("embed_tokens", "lm_head")
-"""What may be trained in full beside projections of the last layers."""
+WHOLE_MODULES = ("embed_tokens", "lm_head")
+"""Its other modules that may be trained in full."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,9 +136,6 @@ class Adapter:
 
     def __post_init__(self) -> None:
         positive(self, "r", "alpha")
-        require(bool(self.target_modules), "target_modules", [], "at least one of " + ", ".join(PROJECTIONS))
-        for name in self.full_modules:
-            require(name in FULL_MODULES, "full_modules", name, "out of " + ", ".join(FULL_MODULES))
         require(0 <= self.dropout < 1, "dropout", self.dropout, "at least 0 and below 1")
         for setting in ("target_modules", "full_projections"):
             for name in getattr(self, setting):

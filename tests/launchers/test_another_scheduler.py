@@ -70,7 +70,7 @@ def test_every_command_works_with_another_scheduler(repository: Repository) -> N
     assert done.returncode == 0 and "jobs and the report: about" in done.stdout, done.stderr
     assert not repository.spool.exists(), "a plan submits nothing"
     done = repository.call("run", *overrides, "hydra.launcher.resources.merge.minutes=0")
-    assert done.returncode == 1 and "Could not override 'hydra.launcher.resources" in done.stderr
+    assert done.returncode == 1 and "+hydra.launcher.resources.merge.minutes=.. adds it" in done.stderr
 
     done = repository.call("run", *overrides, "name=first")
     assert done.returncode == 0 and " and the report, 0 cached" in done.stdout, done.stderr
