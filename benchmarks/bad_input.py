@@ -236,7 +236,6 @@ WRITTEN = [
     case(f"{RUN} model.pretrain.epochs=0", "model.pretrain.epochs"),
     case(f"{RUN} model.pretrain.betas=[0.9]", "model.pretrain.betas"),
     case(f"{RUN} model.pretrain.betas=[0.9,1]", "model.pretrain.betas"),
-    case(f"{RUN} model.pretrain.max_length=1", "model.pretrain.max_length"),
     case(f"{RUN} model.pretrain.optimizer=sgd", "model.pretrain.optimizer", "adamw"),
     case(f"{RUN} model.pretrain.optimizer=muon deepspeed=zero2", "optimizer"),
     # training
@@ -262,7 +261,6 @@ WRITTEN = [
     case(f"{RUN} train.chain=[nonsense]", "train.chain"),
     case(f"{RUN} train.chain=asr", "train.chain"),
     case(f"{RUN} train.stages.asr.epochs=0", "train.stages.asr.epochs"),
-    case(f"{RUN} train.stages.asr.max_length=2", "train.stages.asr.max_length"),
     case(f"{RUN} train.stages.asr.max_length=100000", "train.stages.asr.max_length"),
     case(f"{RUN} +train.stages.asr.batch_size=4", "train.stages.asr.batch_size"),
     case(f"{RUN} +train.stages.asr.lr=abc", "train.stages.asr.lr"),

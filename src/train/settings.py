@@ -59,8 +59,7 @@ class Optimization:
     """Head and cross-entropy in one kernel of Liger (the package liger-kernel, on a GPU)."""
 
     def __post_init__(self) -> None:
-        positive(self, "lr", "epochs", "max_grad_norm", "ranks")
-        require(self.max_length >= 16, "max_length", self.max_length, "at least 16 tokens: no example is shorter")
+        positive(self, "lr", "epochs", "max_length", "max_grad_norm", "ranks")
         require(self.ranks <= 4096, "ranks", self.ranks, "at most 4096")
         micro = self.micro_batch_size
         require(micro is None or micro > 0, "micro_batch_size", micro, "greater than 0, or null")

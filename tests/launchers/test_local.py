@@ -208,7 +208,7 @@ def test_steps_begin_again_when_the_process_that_starts_them_is_killed(driver: D
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     (server,) = [pid for pid in children if b"forkserver" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     os.kill(int(server), signal.SIGKILL)
-    until(lambda: driver.counted() == ["a", "b", "b", "c", "c"])
+    until(lambda: driver.counted() == ["a", "b", "b", "c", "c"], 120)
     gate.touch()
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 0 and "Traceback" not in output, output
