@@ -421,7 +421,7 @@ def test_a_recognizer_of_unknown_size_is_said_and_not_counted(tmp_path: Path) ->
     found = asked(tmp_path, *PAPER, "speech.recognizer.model=some/whisper")
     assert max(each.memory.recognizer for each in found) == 0
     assert "speech.recognizer.model=some/whisper is not known, and not counted" in shown([], found)
-    assert "not counted" not in shown([], asked(tmp_path, *PAPER))
+    assert "is not known" not in shown([], asked(tmp_path, *PAPER))
 
 
 @pytest.mark.parametrize(("limit", "wanted"), [
