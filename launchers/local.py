@@ -13,9 +13,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import connection
 from multiprocessing.context import ForkServerProcess, SpawnProcess
 from pathlib import Path
@@ -253,7 +254,7 @@ def run_plan(
                     watches[name].enter_context(watch(step))
                     arguments = {"devices": seen}
                     process = context.Process(target=work_on, args=(step, store, grid), kwargs=arguments, name=name)
-                    process.start()
+                    _start(process, partial(fork_server, steps, grid / "logs" / "libraries.log"))
                     running[name] = process
                     view.start(step)
                     free -= width
@@ -281,6 +282,19 @@ def run_plan(
     finally:
         _stop(running.values())
     return outcome
+
+
+def _start(process: Process, fork_server: Callable[[], object]) -> None:
+    """Start it. A fork server that is being killed refuses, and for a moment still looks alive: it is asked again."""
+    deadline = time.monotonic() + GRACE
+    while True:
+        try:
+            return process.start()
+        except (ConnectionError, EOFError):
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.1)
+        fork_server()
 
 
 def _ready(waiting: Mapping[str, Entry], running: Mapping[str, Any]) -> list[str]:
