@@ -289,10 +289,12 @@ def _start(process: Process, fork_server: Callable[[], object]) -> None:
     deadline = time.monotonic() + GRACE
     while True:
         try:
-            return process.start()
+            process.start()
         except (ConnectionError, EOFError):
             if time.monotonic() > deadline:
                 raise
+        else:
+            return
         time.sleep(0.1)
         fork_server()
 
