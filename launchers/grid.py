@@ -26,7 +26,7 @@ from src.checks import check_setting
 from src.config import compose, local_paths
 from src.grid.errors import ConfigError
 from src.grid.execute import failure_file, record_failure
-from src.grid.files import write_whole
+from src.grid.files import there, write_whole
 from src.grid.plan import Plan, launched, make_plan
 from src.grid.row import Row
 from src.grid.step import canonical
@@ -151,9 +151,9 @@ def prepare(context: HydraContext, config: DictConfig, overrides: Sequence[Seque
     if len(outputs) > 1 or len(names) > 1:
         raise ConfigError(f"name and outputs must be the same in all cells of a grid, not {outputs | names}")
     root = Path(outputs.pop())
-    there = next(path for path in (root, *root.absolute().parents) if path.exists())
+    above = there(root)
     right = "a folder that can be written, or a path where one can be made"
-    check_setting(there.is_dir() and os.access(there, os.W_OK), "outputs", str(root), right)
+    check_setting(above.is_dir() and os.access(above, os.W_OK), "outputs", str(root), right)
     store = Store(root / "store")
     folder = root / "grids" / _folder_name(names.pop() or grid_name(rows))
     plan_only = any(cell.get("plan_only", False) for cell in cells)

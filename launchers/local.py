@@ -209,7 +209,7 @@ def run_plan(
         console.print("loading the libraries, once for all workers", style="dim", highlight=False)
     if devices is not None and not devices:
         os.environ[VISIBLE] = ""  # for the fork server, too: DeepSpeed looks for a GPU when it is imported
-    steps = [entry.step for entry in waiting.values()]
+    forking = partial(fork_server, [entry.step for entry in waiting.values()], grid / "logs" / "libraries.log")
     spawning = multiprocessing.get_context("spawn")  # for steps that need not wait for the fork server's imports
     free = workers
     idle = list(devices or ())
@@ -249,12 +249,12 @@ def run_plan(
                         break
                     lent[name], idle = idle[:cards], idle[cards:]
                     seen = None if devices is None else ",".join(lent[name])
-                    context = fork_server(steps, grid / "logs" / "libraries.log") if step.needs else spawning
+                    context = forking() if step.needs else spawning
                     watches[name] = watched.enter_context(ExitStack())
                     watches[name].enter_context(watch(step))
                     arguments = {"devices": seen}
                     process = context.Process(target=work_on, args=(step, store, grid), kwargs=arguments, name=name)
-                    _start(process, partial(fork_server, steps, grid / "logs" / "libraries.log"))
+                    _start(process, forking)
                     running[name] = process
                     view.start(step)
                     free -= width
@@ -284,8 +284,11 @@ def run_plan(
     return outcome
 
 
-def _start(process: Process, fork_server: Callable[[], object]) -> None:
-    """Start it. A fork server that is being killed refuses, and for a moment still looks alive: it is asked again."""
+def _start(process: Process, forking: Callable[[], object]) -> None:
+    """Start it. A fork server that is being killed refuses, and for a moment still looks alive: it is asked again.
+
+    forking: sees to it that there is a fork server.
+    """
     deadline = time.monotonic() + GRACE
     while True:
         try:
@@ -296,7 +299,7 @@ def _start(process: Process, fork_server: Callable[[], object]) -> None:
         else:
             return
         time.sleep(0.1)
-        fork_server()
+        forking()
 
 
 def _ready(waiting: Mapping[str, Entry], running: Mapping[str, Any]) -> list[str]:

@@ -25,6 +25,7 @@ from launchers.sent import Sent, claim, claim_file, read_claim, read_sent, setti
 from launchers.snapshot import ROOT, snapshot
 from launchers.view import counted, ranges
 from src.grid.errors import ConfigError
+from src.grid.files import there
 from src.grid.job import Job
 from src.grid.plan import Plan
 from src.grid.step import canonical
@@ -255,6 +256,4 @@ def _number(folder: Path) -> int:
 
 def _writable(folder: Path) -> bool:
     """Whether this user can write there, or make it."""
-    while not folder.exists():
-        folder = folder.parent
-    return os.access(folder, os.W_OK)
+    return os.access(there(folder), os.W_OK)

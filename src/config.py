@@ -104,9 +104,9 @@ class Cell:
     gpu: Gpu | None = None
     """What one training process has; null: not known."""
     expected: Mapping[str, Expected] = field(default_factory=dict)
+    """Set -> its sizes, for the plan of a published model."""
     expected_answers: Mapping[str, ExpectedAnswers] = field(default_factory=dict)
     """Task -> what the plan assumes of it, to tell how long answering takes."""
-    """Set -> its sizes, for the plan of a published model."""
     original: bool = False
     """This row is the base model itself: nothing is trained."""
 

@@ -18,10 +18,8 @@ from src.grid.typed import unknown
 
 FOUND = re.compile(r"Could not find '([^']+)'\s*Available options in '([^']+)':\s*(.*)", re.DOTALL)
 NO_SETTING = re.compile(r"Could not (?:override|delete from config\.) *'([^'=]+)'")
-DELETED = re.compile(r"Could not delete from config\. '([^'=]+)' does not exist")
 THERE = re.compile(r"Could not append to config\. An item is already at '([^']+)'")
 SEVERAL = re.compile(r"Ambiguous value for argument '(.+?)'", re.DOTALL)
-NO_CHOICE = re.compile(r"Could not override '([^']+)'\.\s*No match in the defaults list", re.DOTALL)
 
 
 def one_line(error: Exception, overrides: Sequence[str], conf: Path) -> str | None:
@@ -43,9 +41,9 @@ def one_line(error: Exception, overrides: Sequence[str], conf: Path) -> str | No
         return f"{found[1]}: several values need -m before them; a list stands in brackets"
     if found := THERE.search(text):
         return f"+{found[1]}: the setting is there already; write it without +"
-    if (found := NO_SETTING.search(text)) and found[1].startswith("hydra.launcher.resources."):
-        return f"{found[1]}: the launcher's file does not have it; +{found[1]}=.. adds it"
-    if found := DELETED.search(text) or NO_SETTING.search(text):
+    if found := NO_SETTING.search(text):
+        if found[1].startswith("hydra.launcher.resources."):
+            return f"{found[1]}: the launcher's file does not have it; +{found[1]}=.. adds it"
         return unknown(found[1], settings(found[1], overrides, conf))
     if isinstance(error, OmegaConfBaseException) and error.full_key:
         return f"{error.full_key}: {text.splitlines()[0]}"

@@ -22,7 +22,7 @@ from src.grid.plan import Plan
 from src.grid.processes import enter_child
 from src.grid.ranks import Task, compute
 from src.grid.source import reaching
-from src.grid.space import is_full
+from src.grid.space import full, is_full
 from src.grid.step import Step, canonical
 from src.grid.store import Store
 
@@ -138,7 +138,7 @@ def run_recorded(
         with suppress(OSError):  # on a full disk
             print(text, file=sys.stderr)
         if is_full(error, store.root):
-            text += f"\nno space left in {store.root}; make room, and the same command goes on from what is complete\n"
+            text += f"\n{full(store.root)}\n"
         where = ""
         if task and task.size > 1:
             where = f"rank {task.rank} on {os.uname().nodename}\n"

@@ -8,6 +8,14 @@ from contextlib import suppress
 from pathlib import Path
 
 
+def there(path: Path) -> Path:
+    """The path, or the nearest folder above it that there is."""
+    path = path.absolute()
+    while not path.exists():
+        path = path.parent
+    return path
+
+
 def write_whole(file: Path, text: str) -> None:
     """Write the file so that a reader, or the next run after a kill, sees all of the old text or all of the new."""
     temporary = file.with_name(f".{file.name}-{socket.gethostname()}-{os.getpid()}")

@@ -4,15 +4,20 @@ import errno
 import shutil
 from pathlib import Path
 
+from src.grid.files import there
+
 LEAST = 1.0
 """Megabytes: with less free space a disk counts as full."""
 
 
 def free_megabytes(path: Path) -> float:
     """Free space, for this user, where the path is or would be."""
-    while not path.exists():
-        path = path.parent
-    return shutil.disk_usage(path).free / 1e6
+    return shutil.disk_usage(there(path)).free / 1e6
+
+
+def full(path: Path, more: str = "") -> str:
+    """The line on a full disk, and what to do. more: figures."""
+    return f"no space left in {path}{more}; make room, and the same command goes on from what is complete"
 
 
 def lacking(path: Path, megabytes: float = 0.0) -> str | None:
@@ -21,7 +26,7 @@ def lacking(path: Path, megabytes: float = 0.0) -> str | None:
     if free >= max(megabytes, LEAST):
         return None
     more = f": {free:.0f} MB are free, some {megabytes:.0f} MB are needed" if megabytes > LEAST else ""
-    return f"no space left in {path}{more}; make room, and the same command goes on from what is complete"
+    return full(path, more)
 
 
 def is_full(error: BaseException | None, path: Path) -> bool:

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from src.grid.files import there
 from src.grid.plan import Plan
 from src.machine.finding import Finding, no, ok
 from src.machine.requirements import Requirement
@@ -27,12 +28,12 @@ def storage(
     if any(entry.step.kind == "merge" and not entry.cached for entry in plan.entries.values()):
         passing += [MERGED * 4 * each.model.changed for each in needed]
     here = artifacts + max(passing, default=0) / 1e9
-    wanted = {"store": (_there(store), here)}
+    wanted = {"store": (there(store.expanduser()), here)}
     if cache is not None:
-        wanted["hub's cache"] = (_there(cache), download)
+        wanted["hub's cache"] = (there(cache.expanduser()), download)
     shared = cache is not None and wanted["store"][0].stat().st_dev == wanted["hub's cache"][0].stat().st_dev
     if shared:
-        wanted = {"store and hub's cache": (_there(store), here + download)}
+        wanted = {"store and hub's cache": (there(store.expanduser()), here + download)}
     return [_enough(what, folder, gigabytes) for what, (folder, gigabytes) in wanted.items()]
 
 
@@ -43,11 +44,3 @@ def _enough(what: str, folder: Path, gigabytes: float) -> Finding:
         other = "HF_HOME=/a/larger/disk" if what == "hub's cache" else "outputs=/a/larger/disk"
         return no(told, f"make room there, or {other}")
     return ok(told)
-
-
-def _there(folder: Path) -> Path:
-    """The folder, or the nearest above it that there is."""
-    folder = folder.expanduser().absolute()
-    while not folder.exists():
-        folder = folder.parent
-    return folder
