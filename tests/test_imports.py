@@ -19,7 +19,7 @@ LAYERS: list[set[str]] = [
     {"src.machine"},
     {"src.steps"},
     {"src.data", "src.speech", "src.model", "src.train", "src.merge", "src.evaluate", "src.stages"},
-    {"src.checks", "src.globs", "src.settings_files"},
+    {"src.checks", "src.globs", "src.one_line", "src.settings_files"},
     {"src.grid"},
 ]
 """From the commands down to the engine. A part may import parts of its own layer and of those below it."""

@@ -115,7 +115,7 @@ def imported_packages(folder: str) -> dict[str, Path]:
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 names = [node.module]
             for name in (name.partition(".")[0] for name in names):
-                if name not in sys.stdlib_module_names and name not in ("src", "launchers", "tests", "hydra_plugins"):
+                if name not in sys.stdlib_module_names and name not in ("src", "launchers", "tests", "benchmarks", "hydra_plugins"):
                     found.setdefault(name, path.relative_to(ROOT))
     return found
 
