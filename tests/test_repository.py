@@ -18,6 +18,8 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+OWN = ("src", "launchers", "tests", "benchmarks", "hydra_plugins")
+"""Packages of this project."""
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
@@ -115,7 +117,7 @@ def imported_packages(folder: str) -> dict[str, Path]:
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 names = [node.module]
             for name in (name.partition(".")[0] for name in names):
-                if name not in sys.stdlib_module_names and name not in ("src", "launchers", "tests", "benchmarks", "hydra_plugins"):
+                if name not in sys.stdlib_module_names and name not in OWN:
                     found.setdefault(name, path.relative_to(ROOT))
     return found
 
