@@ -1,13 +1,12 @@
 """A composed Hydra configuration, typed: the `Cell`. Each section's class stands beside the code that reads it."""
 
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from hydra.errors import ConfigCompositionException
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -17,10 +16,11 @@ from src.checks import require, seed
 from src.data.settings import ClosedDomain, PublishedData
 from src.evaluate.settings import Evaluate
 from src.grid.errors import ConfigError
-from src.grid.typed import typed, unknown
+from src.grid.typed import typed
 from src.machine.settings import Expected, ExpectedAnswers, Gpu
 from src.merge.methods import Merging
 from src.model.settings import PROJECTIONS, WHOLE_MODULES, Architecture, GivenModel, PublishedModel, ScratchModel
+from src.one_line import one_line
 from src.speech.published_settings import PretrainedSpeech
 from src.speech.settings import FittedSpeech
 from src.stages import Stage
@@ -154,22 +154,26 @@ VARIANTS: dict[str, dict[str, type]] = {
 
 
 def compose(load: Callable[[list[str]], DictConfig], overrides: Sequence[str]) -> DictConfig:
-    """What Hydra composes from the overrides. Raises ConfigError for one of a setting that does not exist, and whatever
-    else Hydra says.
+    """What Hydra composes from the overrides. Raises ConfigError, one line, for what is wrong with them.
 
     load: composes a cell from overrides.
     """
     try:
         return load(list(overrides))
-    except ConfigCompositionException as error:
-        found = re.match(r"Could not override '([^']+)'", str(error))
-        if not found:
-            raise
-        rest = [text for text in overrides if text.partition("=")[0] != found[1]]
+    except (HydraException, ValueError) as error:
+        fault = error
+
+    def settings(wrong: str) -> Mapping[str, Any]:
+        rest = [text for text in overrides if text.partition("=")[0].lstrip("+~") != wrong]
         if len(rest) == len(overrides):
-            raise
-        settings: Any = OmegaConf.to_container(compose(load, rest), resolve=False)
-        raise ConfigError(unknown(found[1], settings)) from None
+            raise fault
+        found: Any = OmegaConf.to_container(compose(load, rest), resolve=False)
+        return dict(found)
+
+    line = one_line(fault, overrides, settings)
+    if line is None:
+        raise fault
+    raise ConfigError(line)
 
 
 def cell(composed: DictConfig) -> tuple[Cell, dict[str, Any]]:

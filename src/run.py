@@ -12,6 +12,7 @@ Hydra composes one cell for each combination of the overrides and hands all of t
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import hydra
@@ -21,9 +22,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 import src.settings_files  # noqa: F401  before Hydra's own
 from src.globs import expand
-from src.one_line import one_line
+from src.one_line import CONF, one_line, settings_without
 
-CONF = Path(__file__).resolve().parents[1] / "conf"
 FULL = "HYDRA_FULL_ERROR"
 """Hydra's variable: 1 shows where an error comes from."""
 
@@ -43,7 +43,7 @@ if __name__ == "__main__":
         sys.argv[1:] = expand(sys.argv[1:], CONF)
         main()
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        line = one_line(error, sys.argv[1:], CONF)
+        line = one_line(error, sys.argv[1:], partial(settings_without, sys.argv[1:]))
         if whole or line is None:
             raise
         sys.exit(line)

@@ -278,9 +278,9 @@ def test_the_gpus_against_the_plan(
 
 def test_a_gpu_that_is_too_small_is_refused_with_what_would_fit(tmp_path: Path) -> None:
     composed, _ = compose(["profile=paper", "strategy=none"])
-    plan, gpu = make_plan([composed], Store(tmp_path)), {"memory_gb": 24}
+    plan, gpu = make_plan([composed], Store(tmp_path)), {"memory_gb": 22}
     needed, asked = requirements(plan, Store(tmp_path), gpu), answers(plan, gpu)
-    told = gpus_module.gpus(composed.config, Gpu("RTX A6000", 24), needed, asked, elsewhere=True)
+    told = gpus_module.gpus(composed.config, Gpu("RTX A6000", 22), needed, asked, elsewhere=True)
     (refused,) = [each for each in told if "does not fit" in each.text]
     assert refused.state == "no" and refused.remedy.count("; with ") == 2
     assert "speech.recognizer.dtype=float16" in refused.remedy
